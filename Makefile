@@ -1,0 +1,25 @@
+# `make venv` builds the private environment; every other target uses it.
+PYTHON ?= python3
+V := .venv/bin
+
+.PHONY: venv test quick lint bench demo run clean
+
+venv: .venv/stamp
+.venv/stamp: setup.py
+	$(PYTHON) -m venv .venv
+	$(V)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@
+
+lint: venv
+	$(V)/ruff check .
+	$(V)/ruff format --check .
+	$(V)/mypy
+
+test: venv
+	$(V)/pytest -n 2
+
+quick: venv
+	$(V)/pytest -n 2 -m 'not slow'
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

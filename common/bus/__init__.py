@@ -1,0 +1,1 @@
+"""The bus: one contract (contract.py), several engines below it."""

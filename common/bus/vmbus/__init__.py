@@ -1,0 +1,1 @@
+"""The embedded single-node bus daemon, speaking the Spread session protocol."""

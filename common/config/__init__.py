@@ -1,0 +1,1 @@
+"""INI files to frozen dataclasses, every fault with file, line and key."""

@@ -1,0 +1,172 @@
+"""What the INI files say, as frozen dataclasses. Knows no file and no parser; common/config/ makes these, the cores read them.
+
+Times are seconds (suffix _s), sizes bytes (suffix _bytes). Defaults stand here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+PushRule = Literal["on_change", "always", "no"]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The place in a file that a setting came from; `line` counts from 1. Printed as `file:line: [section] key`."""
+
+    file: str
+    line: int = 0
+    section: str = ""
+    key: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return " ".join(part for part in (f"{place}:", f"[{self.section}]" if self.section else "", self.key) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Python between braces. `line` is the file's line of the first character, so that errors name the file's line."""
+
+    text: str
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class BusConfig:
+    """[bus] of both daemons."""
+
+    engine: Literal["spread", "embedded", "memory"] = "spread"  # embedded: the manager starts vmbus itself, at `daemon`
+    daemon: str = "4803@127.0.0.1"  # PORT@HOST, or PORT for the unix socket; SpreadModule's form
+    module: Literal["common.bus.spread", "spread"] = "common.bus.spread"  # `spread`: the original C extension
+    reconnect_min_s: float = 0.2
+    reconnect_max_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """[log] of both daemons. `levels` maps a part (bus, triggers, readers, ...) to its own level."""
+
+    target: Literal["stderr", "file", "syslog", "journal"] = "stderr"
+    file: Path | None = None
+    level: str = "INFO"
+    levels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PathsConfig:
+    """[paths]: where a daemon keeps what. `local_keys`: a folder in which daemons of one machine (one owner) lay their public
+    keys; a key found there is accepted without an operator. None: every key waits for an operator."""
+
+    state: Path = Path("/var/lib/vmherd")
+    run: Path = Path("/run/vmherd")
+    plugins: Path | None = None
+    local_keys: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyConfig:
+    """One section of properties.d/*.ini."""
+
+    name: str
+    command: str  # the reader
+    where: Where
+    positional: tuple[str, ...] = ()  # parameters = MemFree, ...
+    named: dict[str, str] = field(default_factory=dict)  # [[parameters]] key = value
+    return_type: Literal["", "int", "float", "str", "bool", "list", "dict"] = ""  # empty: as the reader gives it
+    ticks: float = 60.0  # seconds; -1: only when asked
+    push: PushRule = "no"
+    timeout_s: float = 10.0
+    unit: str = ""
+    keep: int = 10  # history length
+    type_bytes_max: int = 1_048_576  # a larger value is the property's fault, and unknown
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramConfig:
+    """One [[program]] below [programs] of vmclient.ini: what the `exec` command and reader may run, and nothing else.
+
+    `argv` holds the absolute path and arguments, with {name} where a parameter goes; `patterns` the regular expression that
+    each parameter must match as a whole."""
+
+    name: str
+    argv: tuple[str, ...]
+    where: Where
+    patterns: dict[str, str] = field(default_factory=dict)
+    timeout_s: float = 60.0
+    output_bytes_max: int = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """vmclient.ini with its properties.d/."""
+
+    name: str  # full host name; what the envelope says as sender
+    groups: tuple[str, ...] = ()
+    bus: BusConfig = BusConfig()
+    log: LogConfig = field(default_factory=LogConfig)
+    paths: PathsConfig = PathsConfig()
+    plugins: tuple[str, ...] = ("plugins.system", "plugins.exec", "plugins.service", "plugins.log")
+    allow: tuple[str, ...] = ()  # commands a manager may run; default deny. `exec:NAME` allows one program
+    services: tuple[str, ...] = ()  # services the `service` command may touch
+    properties: tuple[PropertyConfig, ...] = ()
+    programs: tuple[ProgramConfig, ...] = ()
+    accept_managers: Literal["listed", "first"] = "listed"  # first: trust the first manager key ever seen, then only that
+    parallel: int = 4  # commands at the same time
+    push_bytes_per_s_max: int = 1_048_576
+    heartbeat_s: float = 15.0  # says something at least this often
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerConfig:
+    """One section of triggers.d/*.ini. docs/triggers.md explains every key."""
+
+    name: str
+    expr: Code
+    cmd: Code | None
+    where: Where
+    ticks: float = -1.0
+    on_update_check: bool = False
+    each: str = ""  # a group, or `clients`: evaluated for each member, as `client`
+    for_s: float = 0.0
+    recovery: Code | None = None
+    recovery_cmd: Code | None = None
+    fire: Literal["each", "once"] = "each"  # once: not again before it recovered; the default where `recovery` is given
+    cooldown_s: float = 0.0
+    unknown: Literal["hold", "false", "true"] = "hold"
+    depends_on: tuple[str, ...] = ()
+    max_actions: int = 0  # at most this many firings per max_actions_window_s; 0: no limit
+    max_actions_window_s: float = 600.0
+    max_share: float = 1.0  # at most this share of the known clients may be acted upon within the window
+    dry_run: bool = False
+    grace_s: float = 0.0  # not before the manager has led for this long
+    flap_limit: int = 0  # this many changes within flap_window_s: flapping, held until calm; 0: off
+    flap_window_s: float = 600.0
+    budget_s: float = 1.0  # time of the code; past it the trigger is disabled
+    keep: int = 100  # firings kept in the history
+    severity: Literal["info", "warning", "critical"] = "warning"
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerConfig:
+    """vmmanager.ini with its triggers.d/."""
+
+    name: str
+    bus: BusConfig = BusConfig()
+    log: LogConfig = field(default_factory=LogConfig)
+    paths: PathsConfig = PathsConfig()
+    triggers: tuple[TriggerConfig, ...] = ()
+    managers: tuple[str, ...] = ()  # all configured managers, this one included; empty: this one alone
+    control_group: str = ""  # unix group that may use vmctl, besides the owner
+    request_timeout_s: float = 10.0
+    history_keep: int = 1000  # samples per property
+    history_max_s: float = 86_400.0
+    stale_factor: float = 3.0  # a value older than this many of its ticks is unknown
+    silent_after_s: float = 60.0  # a client without a message for so long is shown as silent
+    grace_s: float = 30.0  # after start no trigger fires, so that the state can fill
+    refresh_s: float = 60.0  # asks clients it knows nothing new of for a sign of life
+    notify: tuple[str, ...] = ()  # program run with the event as JSON on standard input
+    events_keep: int = 100_000

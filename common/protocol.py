@@ -1,0 +1,157 @@
+"""The ten messages, as frozen structs, and their msgpack form. Bytes in, messages out; no clock, no socket, no key.
+
+The names are the prototype's. Requests go from a manager to clients (and between managers), answers from a client to the
+group `managers`, so that every standby has the state. See docs/protocol.md.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from common.bus.contract import PAYLOAD_BYTES_MAX
+
+GROUP_MANAGERS = "managers"
+GROUP_CLIENTS = "clients"
+
+Name = Annotated[str, Meta(min_length=1, max_length=255)]
+Text = Annotated[str, Meta(max_length=65536)]
+
+Value = None | bool | int | float | str | list[Any] | dict[str, Any]
+"""What a property or a result may be: what msgpack and JSON both carry."""
+
+
+class ProtocolError(Exception):
+    """Bytes that are no message of ours. The only exception `decode` raises."""
+
+
+class Reading(Struct, frozen=True, kw_only=True):
+    """One property as the client last read it. A failed read has `error` and no value: unknown, never zero.
+
+    `age_s` counts from the read to the sending on the client's monotonic clock, so clocks of hosts need not agree.
+    `ticks` is the period in seconds (-1: never by the clock)."""
+
+    name: Name
+    value: Value = None
+    type: str = "str"
+    unit: str = ""
+    age_s: float = 0.0
+    ticks: float = -1.0
+    error: Text = ""
+
+
+class GetProp(Struct, frozen=True, kw_only=True, tag="GETPROP"):
+    """Send the last values read. No names: all."""
+
+    names: tuple[Name, ...] = ()
+
+
+class FetchProp(Struct, frozen=True, kw_only=True, tag="FETCHPROP"):
+    """Read now, then answer. No names: all."""
+
+    names: tuple[Name, ...] = ()
+
+
+class Execute(Struct, frozen=True, kw_only=True, tag="EXECUTE"):
+    """Run a plugin command. `execution` is the idempotency key: a repeat is answered from the record, not run again."""
+
+    execution: Name
+    command: Name
+    parameters: dict[str, Value] = {}
+    timeout_s: Annotated[float, Meta(gt=0, le=86400)] = 60.0
+
+
+class Control(Struct, frozen=True, kw_only=True, tag="CONTROL"):
+    """A verb for the receiving daemon itself: ping, reload, set-ticks, pause, resume, shutdown, ..."""
+
+    verb: Name
+    arguments: dict[str, Value] = {}
+
+
+class PropVal(Struct, frozen=True, kw_only=True, tag="PROPVAL"):
+    """One reading: the answer to one name, or pushed unasked (then the envelope answers nothing)."""
+
+    reading: Reading
+
+
+class PropList(Struct, frozen=True, kw_only=True, tag="PROPLIST"):
+    """Several readings, failed ones included. `complete`: these are all properties this client has."""
+
+    readings: tuple[Reading, ...]
+    complete: bool = False
+
+
+class PropErr(Struct, frozen=True, kw_only=True, tag="PROPERR"):
+    """The named properties could not be given: no such property, reader failed, timed out. Name -> reason."""
+
+    errors: dict[Name, Text]
+
+
+class ExecVal(Struct, frozen=True, kw_only=True, tag="EXECVAL"):
+    """A command ended well. `repeated`: answered from the record of an earlier run."""
+
+    execution: Name
+    result: Value = None
+    output: str = ""
+    elapsed_s: float = 0.0
+    repeated: bool = False
+
+
+class ExecErr(Struct, frozen=True, kw_only=True, tag="EXECERR"):
+    """A command did not end well, and why. `interrupted`: the client died in the middle, the outcome is not known."""
+
+    execution: Name
+    kind: Literal["error", "timeout", "refused", "busy", "interrupted"]
+    reason: Text
+    result: Value = None
+    output: str = ""
+    elapsed_s: float = 0.0
+    repeated: bool = False
+
+
+class ClbControl(Struct, frozen=True, kw_only=True, tag="CLB_CONTROL"):
+    """The call-back of CONTROL; unasked with verb `hello` when a client connects (values: see docs/protocol.md)."""
+
+    verb: Name
+    ok: bool = True
+    reason: Text = ""
+    values: dict[str, Value] = {}
+
+
+Request = GetProp | FetchProp | Execute | Control
+Answer = PropVal | PropList | PropErr | ExecVal | ExecErr | ClbControl
+Message = Request | Answer
+
+FROM_MANAGER = (GetProp, FetchProp, Execute, Control)
+FROM_CLIENT = (PropVal, PropList, PropErr, ExecVal, ExecErr, ClbControl)
+
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+_encoder = msgspec.msgpack.Encoder()
+
+
+def kind(message: Message) -> str:
+    """The wire name, as the prototype has it: GETPROP, PROPVAL, ..."""
+    return str(message.__struct_config__.tag)
+
+
+def encode(message: Message) -> bytes:
+    """Raises ProtocolError when it is over PAYLOAD_BYTES_MAX or holds what msgpack cannot carry."""
+    try:
+        data = _encoder.encode(message)
+    except (TypeError, ValueError, OverflowError, RecursionError) as fault:
+        raise ProtocolError(f"cannot encode {kind(message)}: {fault}") from None
+    if len(data) > PAYLOAD_BYTES_MAX:
+        raise ProtocolError(f"{kind(message)} has {len(data)} bytes, the limit is {PAYLOAD_BYTES_MAX}")
+    return data
+
+
+def decode(data: bytes) -> Message:
+    """Raises ProtocolError, and nothing else, whatever the bytes are."""
+    if len(data) > PAYLOAD_BYTES_MAX:
+        raise ProtocolError(f"message of {len(data)} bytes, the limit is {PAYLOAD_BYTES_MAX}")
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, RecursionError, ValueError, OverflowError) as fault:
+        raise ProtocolError(f"not a message: {fault}") from None

@@ -1,0 +1,26 @@
+"""Installs vmherd into its private virtual environment (`make venv`); docs/design/0002 says why each dependency is here."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="vmherd",
+    version="0.1.0",
+    description="A pair of daemons that manage virtual machines on a farm",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["common*", "plugins*", "vmclient*", "vmctl*", "vmmanager*"]),
+    install_requires=["configobj", "cryptography", "msgspec", "psutil", "python-daemon", "rich", "argcomplete"],
+    extras_require={
+        "test": ["hypothesis", "mypy", "pytest", "pytest-timeout", "pytest-xdist", "ruff", "types-psutil"],
+        "fuzz": ["atheris"],
+        "bench": ["matplotlib"],
+    },
+    entry_points={
+        "console_scripts": [
+            "vmbus = common.bus.vmbus.__main__:main",
+            "vmmanager = vmmanager.__main__:main",
+            "vmclient = vmclient.__main__:main",
+            "vmctl = vmctl.__main__:main",
+        ]
+    },
+)

@@ -1,0 +1,46 @@
+"""Who may import whom, and which modules stay pure (DESIGN section 3)."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("common", "vmmanager", "vmclient", "vmctl", "plugins")
+IMPURE = {"threading", "queue", "socket", "subprocess", "time", "random", "os", "logging", "signal", "selectors", "sqlite3"}
+PURE = (
+    "common/protocol.py",
+    "common/envelope.py",
+    "common/plugin.py",
+    "common/config/model.py",
+    "common/bus/contract.py",
+    "vmmanager/events.py",
+    "vmmanager/state.py",
+    "vmclient/events.py",
+)
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module or "")
+    return names
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_only_common_is_imported_across_folders(folder: str) -> None:
+    foreign = set(FOLDERS) - {folder, "common"}
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        crossed = {name for name in imported(path) if name.split(".")[0] in foreign}
+        assert not crossed, f"{path.relative_to(ROOT)} imports {sorted(crossed)}"
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_pure_modules_import_nothing_that_acts(module: str) -> None:
+    crossed = {name for name in imported(ROOT / module) if name.split(".")[0] in IMPURE}
+    assert not crossed, f"{module} imports {sorted(crossed)}"

@@ -1,0 +1,158 @@
+"""What goes into the client's core (host.py) and what comes out of it: frozen values, no behaviour.
+
+`now` is handed to step() beside each event as a Moment: wall clock for the envelope, monotonic for waiting and ages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from common.bus.contract import Closed, Opened
+from common.config.model import ClientConfig, PropertyConfig
+from common.envelope import Envelope
+from common.protocol import Message, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One instant on both clocks, in seconds."""
+
+    wall: float
+    mono: float
+
+
+# --- events ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A message that passed every check."""
+
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class BusChanged:
+    """Our own connection opened or closed."""
+
+    what: Opened | Closed
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed; comes at each time asked for by WakeAt."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadDone:
+    """A reader ended: a value, or why there is none (`error`)."""
+
+    name: str
+    value: Value
+    error: str
+    unit: str
+    started_mono: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunDone:
+    """A command ended. `kind` is `ok` or as in ExecErr."""
+
+    execution: str
+    kind: Literal["ok", "error", "timeout", "refused", "busy"]
+    reason: str
+    result: Value
+    output: str
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Journaled:
+    """The journal has written what Journal asked for, or could not (`error`)."""
+
+    execution: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconfigured:
+    """A configuration that passed every check is to be used from now on."""
+
+    config: ClientConfig
+
+
+Event = Arrived | BusChanged | Tick | ReadDone | RunDone | Journaled | Reconfigured
+
+
+# --- effects --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Read one property now, in a worker process, within its timeout_s."""
+
+    property: PropertyConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run one plugin command in a worker process."""
+
+    execution: str
+    command: str
+    parameters: dict[str, Value]
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """Write to the journal on disk before anything else happens: begun (answer None) or ended with this answer."""
+
+    execution: str
+    answer: Message | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Seal and send. `to` are names or groups as signed, and where the bus takes it."""
+
+    message: Message
+    to: tuple[str, ...] = ("managers",)
+    in_reply_to: int = 0
+    ttl_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A sentence for the log, and the part it belongs to."""
+
+    text: str
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    part: str = "client"
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Send a Tick at this monotonic time at the latest."""
+
+    mono: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Read the files again; `in_reply_to` is the request that asked, 0 for SIGHUP."""
+
+    in_reply_to: int = 0
+    arguments: dict[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the daemon in good order."""
+
+    reason: str
+
+
+Effect = Read | Run | Journal | Send | Note | WakeAt | Reload | Stop

@@ -1,0 +1,1 @@
+"""The manager: gathers, decides, sends."""

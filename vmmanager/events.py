@@ -1,0 +1,207 @@
+"""What goes into the manager's core and what comes out of it: frozen values, no behaviour.
+
+`now` is handed to step() beside each event as a Moment: wall clock for what people and other hosts see, monotonic for waiting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from common.bus.contract import Closed, Opened, View
+from common.config.model import ManagerConfig
+from common.envelope import Envelope
+from common.protocol import Message, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One instant on both clocks, in seconds."""
+
+    wall: float
+    mono: float
+
+
+# --- events ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A message that passed every check. `address` is the private bus address of its sender."""
+
+    envelope: Envelope
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Introduced:
+    """A hello by a key that is not known here, or another key than the known one."""
+
+    sender: str
+    key: bytes
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class BusChanged:
+    """A view, or our own connection."""
+
+    what: View | Opened | Closed
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed; comes at least once a second and at each time asked for by WakeAt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request from vmctl over the control socket; docs/design/0004 lists the operations. `call` names it for Reply."""
+
+    call: int
+    op: str
+    args: dict[str, Any]
+    who: str  # user name of the peer, by SO_PEERCRED
+
+
+@dataclass(frozen=True, slots=True)
+class HungUp:
+    """The vmctl behind `call` is gone."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class CodeDone:
+    """The code of a trigger ended. `effects` is what it asked of sender, notify, failover, in order; `printed` its lines."""
+
+    firing: str
+    effects: tuple[Wish, ...]
+    printed: tuple[str, ...]
+    error: str  # empty: it ended well; else with the file's line
+    over_budget: bool
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What Persist asked for is on disk (`error` empty) or is not."""
+
+    token: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconfigured:
+    """A configuration that passed every check is to be used from now on."""
+
+    config: ManagerConfig
+
+
+Event = Arrived | Introduced | BusChanged | Tick | Asked | HungUp | CodeDone | Stored | Reconfigured
+
+
+# --- effects --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Seal `message` under `id` and send it. `to` are names or groups as signed; `addresses` where the bus takes it."""
+
+    message: Message
+    to: tuple[str, ...]
+    addresses: tuple[str, ...]
+    id: int
+    epoch: int
+    ttl_s: float = 60.0
+    in_reply_to: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """To the vmctl behind `call`: one more piece (`last` False) or the end."""
+
+    call: int
+    body: dict[str, Any]
+    last: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A sentence for the log, and the part it belongs to."""
+
+    text: str
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    part: str = "manager"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row of the event history. Kinds: client, manager, request, trigger, firing, silence, key, reload, notify, refused."""
+
+    at: float  # wall clock
+    kind: str
+    subject: str
+    text: str
+    details: dict[str, Value] = field(default_factory=dict)
+    who: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Write to the store under (table, key); None deletes. With a token, Stored(token) comes back once it is on disk."""
+
+    table: Literal["silence", "key", "firing", "trigger", "fact"]
+    key: str
+    value: dict[str, Value] | None
+    token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunCode:
+    """Run a trigger's cmd in a process of its own, which sees the farm as it is now, and stop it after `budget_s`."""
+
+    firing: str
+    trigger: str
+    subject: str  # the client's name for a trigger with `each`, else empty
+    part: Literal["cmd", "recovery_cmd"]
+    budget_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Run the site's notify program with this on its standard input."""
+
+    text: str
+    severity: str
+    trigger: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Send a Tick at this monotonic time at the latest."""
+
+    mono: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Read the files again; answered by Reconfigured, or by a Reply with the faults to `call` (0: nobody waits)."""
+
+    call: int
+
+
+Effect = Send | Reply | Note | Record | Persist | RunCode | Notify | WakeAt | Reload
+
+
+# --- what a trigger's code may wish for -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One call that a trigger's code made. It becomes Send, Notify, ... when the firing is on disk and with the standbys."""
+
+    verb: Literal["get_property", "fetch_property", "execute", "control", "notify", "failover"]
+    targets: tuple[str, ...] = ()  # client names or groups; empty: all clients
+    arguments: dict[str, Value] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""The trigger engine: expressions, state of each trigger, history functions."""
