@@ -14,6 +14,7 @@ PURE = (
     "common/protocol.py",
     "common/envelope.py",
     "common/plugin.py",
+    "common/parameters.py",
     "common/config/model.py",
     "common/bus/contract.py",
     "common/bus/vmbus/config.py",
