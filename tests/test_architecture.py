@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("common", "vmmanager", "vmclient", "vmctl", "plugins")
+FOLDERS = ("common", "vmmanager", "vmclient", "vmctl", "plugins", "demo")
 IMPURE = {"threading", "queue", "socket", "subprocess", "time", "random", "os", "logging", "signal", "selectors", "sqlite3"}
 PURE = (
     "common/protocol.py",
@@ -23,6 +23,8 @@ PURE = (
     "vmmanager/events.py",
     "vmmanager/state.py",
     "vmclient/events.py",
+    "vmctl/failure.py",
+    "vmctl/wording.py",
 )
 
 
