@@ -22,6 +22,7 @@ PURE = (
     "common/bus/spread/stream.py",
     "common/bus/vmbus/config.py",
     "common/bus/vmbus/hub.py",
+    "common/bus/vmbus/pressure.py",
     "common/bus/vmbus/wire.py",
     "vmmanager/events.py",
     "vmmanager/state.py",
