@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("common", "vmmanager", "vmclient", "vmctl", "plugins")
+FOLDERS = ("common", "vmmanager", "vmclient", "vmctl", "plugins", "demo")
 IMPURE = {"threading", "queue", "socket", "subprocess", "time", "random", "os", "logging", "signal", "selectors", "sqlite3"}
 PURE = (
     "common/protocol.py",
@@ -17,6 +17,9 @@ PURE = (
     "common/parameters.py",
     "common/config/model.py",
     "common/bus/contract.py",
+    "common/bus/vmbus/config.py",
+    "common/bus/vmbus/hub.py",
+    "common/bus/vmbus/wire.py",
     "vmmanager/events.py",
     "vmmanager/state.py",
     "vmclient/events.py",
@@ -27,6 +30,8 @@ PURE = (
     "vmclient/fetches.py",
     "vmclient/properties.py",
     "vmclient/frames.py",
+    "vmctl/failure.py",
+    "vmctl/wording.py",
 )
 
 
