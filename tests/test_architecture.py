@@ -8,17 +8,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("common", "vmmanager", "vmclient", "vmctl", "plugins")
+FOLDERS = ("common", "vmmanager", "vmclient", "vmctl", "plugins", "demo")
 IMPURE = {"threading", "queue", "socket", "subprocess", "time", "random", "os", "logging", "signal", "selectors", "sqlite3"}
 PURE = (
     "common/protocol.py",
     "common/envelope.py",
     "common/plugin.py",
+    "common/parameters.py",
     "common/config/model.py",
     "common/bus/contract.py",
+    "common/bus/vmbus/config.py",
+    "common/bus/vmbus/hub.py",
+    "common/bus/vmbus/wire.py",
     "vmmanager/events.py",
     "vmmanager/state.py",
     "vmclient/events.py",
+    "vmctl/failure.py",
+    "vmctl/wording.py",
 )
 
 
