@@ -27,6 +27,13 @@ PURE = (
     "vmmanager/events.py",
     "vmmanager/state.py",
     "vmclient/events.py",
+    "vmclient/host.py",
+    "vmclient/controls.py",
+    "vmclient/convert.py",
+    "vmclient/executions.py",
+    "vmclient/fetches.py",
+    "vmclient/properties.py",
+    "vmclient/frames.py",
     "vmctl/failure.py",
     "vmctl/wording.py",
 )
