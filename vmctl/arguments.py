@@ -44,7 +44,8 @@ def with_silence_add(words: Sequence[str]) -> list[str]:
     if place is None or any(not word.startswith("-") and not _is_value(words, at) for at, word in enumerate(words[:place])):
         return words
     rest = words[place + 1 :]
-    if rest and rest[0] not in ("add", "list", "remove", "-h", "--help"):
+    ends = any(word.startswith(("--for", "--until", "--why")) for word in rest)
+    if rest and rest[0] not in ("add", "list", "remove") and (ends or not rest[0].startswith("-")):
         words.insert(place + 1, "add")
     return words
 
@@ -177,7 +178,7 @@ def _add_silence(commands: Commands) -> None:
     add = _command(below, "add", "silence a trigger, client:NAME, group:NAME or all", rules.silence)
     _completed(add, "what", by="silence", metavar="WHAT", help="a trigger, client:NAME, group:NAME or all")
     end = add.add_mutually_exclusive_group(required=True)
-    end.add_argument("--for", dest="span", type=_checked_span, metavar="SPAN", help="for so long: 2h")
+    end.add_argument("--for", dest="span", metavar="SPAN", help="for so long: 2h")
     end.add_argument("--until", metavar="TIME", help="until then: 18:00 or 2026-11-24T08:00")
     add.add_argument("--why", required=True, metavar="TEXT", help="the reason, for your colleagues")
     _command(below, "list", "what is silenced, by whom, until when", rules.silences)
@@ -228,11 +229,6 @@ def _span(text: str) -> float:
         return span_s(text)
     except ValueError as fault:
         raise argparse.ArgumentTypeError(str(fault)) from None
-
-
-def _checked_span(text: str) -> str:
-    _span(text)
-    return text
 
 
 def _moment(text: str) -> float:
