@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from importlib import import_module
 
 from vmctl.arguments import completing, parse, parser
 from vmctl.failure import Exit, Failure
@@ -36,7 +37,8 @@ def run(words: Sequence[str], now: float) -> int:
     options = parse(words)
     session = Session(Link(socket_path(options.socket)), Screen(as_json=options.json), now)
     try:
-        return int(options.run(session, options))
+        module, _, function = options.run.partition(":")
+        return int(getattr(import_module(f"vmctl.{module}"), function)(session, options))
     except Failure as failure:
         return _failed(session.screen, failure)
     finally:

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from common.config.model import PathsConfig
 from tests.vmctl.conftest import Vmctl
 from tests.vmctl.farm import Line, ScriptedManager, pieces, refuses, says
-from vmctl.link import LINE_BYTES_MAX, Link, _why_unreachable
+from vmctl.link import DEFAULT_FOLDER, LINE_BYTES_MAX, SOCKET_NAME, Link, _why_unreachable, socket_path
 
 
 @pytest.mark.parametrize(
@@ -246,3 +247,8 @@ def test_whoever_stops_reading_us_gets_no_traceback(manager: ScriptedManager) ->
         assert ended.stderr is not None
         ended.stdout.close()
         assert ended.stderr.read() == "141\n"
+
+
+def test_without_a_word_it_is_the_default_folder_of_the_configuration(world: pytest.MonkeyPatch) -> None:
+    assert PathsConfig().run == DEFAULT_FOLDER
+    assert socket_path(None) == DEFAULT_FOLDER / SOCKET_NAME
