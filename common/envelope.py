@@ -24,6 +24,7 @@ SIGNATURE_BYTES = 64
 SKEW_S = 30.0  # how far two hosts' clocks may stand apart before messages count as expired or from the future
 TTL_S_MAX = 3600.0  # a message may be valid this long; it bounds what a receiver must remember against replay
 TO_MAX = 10_000  # names in one envelope
+ID_MAX = 2**63 - 1
 
 Role = Literal["manager", "client"]
 Reason = Literal[
@@ -67,12 +68,12 @@ class Envelope:
 
 class _Header(Struct, frozen=True, array_like=True):
     sender: Name
-    id: Annotated[int, Meta(gt=0, lt=2**63)]
+    id: Annotated[int, Meta(gt=0, le=ID_MAX)]
     to: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=TO_MAX)]
-    in_reply_to: Annotated[int, Meta(ge=0, lt=2**63)]
+    in_reply_to: Annotated[int, Meta(ge=0, le=ID_MAX)]
     created: float
     ttl_s: Annotated[float, Meta(gt=0, le=TTL_S_MAX)]
-    epoch: Annotated[int, Meta(ge=0, lt=2**63)]
+    epoch: Annotated[int, Meta(ge=0, le=ID_MAX)]
     body: bytes
 
 

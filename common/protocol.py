@@ -6,6 +6,7 @@ group `managers`, so that every standby has the state. See docs/protocol.md.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,11 +17,24 @@ from common.bus.contract import PAYLOAD_BYTES_MAX
 GROUP_MANAGERS = "managers"
 GROUP_CLIENTS = "clients"
 
+ADDRESS_PATTERN = r"\A[A-Za-z0-9_][A-Za-z0-9._-]*\Z"  # no path, no hidden file, nothing that could forge a log line
+
+Address = Annotated[str, Meta(min_length=1, max_length=255, pattern=ADDRESS_PATTERN)]
+"""A daemon or a group, as envelopes name them."""
+
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
 Text = Annotated[str, Meta(max_length=65536)]
 
 Value = None | bool | int | float | str | list[Any] | dict[str, Any]
 """What a property or a result may be: what msgpack and JSON both carry."""
+
+
+_address = re.compile(ADDRESS_PATTERN)
+
+
+def valid_address(name: str) -> bool:
+    """May a daemon or a group be called so?"""
+    return len(name) <= 255 and _address.match(name) is not None
 
 
 class ProtocolError(Exception):
