@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vmctl.failure import Exit, Failure
 from vmctl.link import Link, socket_path
-from vmctl.session import Row, Session
+
+if TYPE_CHECKING:
+    from vmctl.session import Row, Session
 
 SHELLS = ("bash", "zsh", "fish")
 ANSWER_S = 1.0  # a person waits with a finger on TAB
