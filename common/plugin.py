@@ -10,16 +10,19 @@
     def service(name: str, action: Literal["start", "stop", "restart", "status"]) -> dict[str, Value]: ...
 
 Parameters are checked and converted from the annotations: str, int, float, bool, Literal[...], a union of these with None,
-or list[str]. A reader returns a Value and raises Unknown("why") when there is none; a command returns a Value and raises
-CommandFailed("why", ...). Any other exception is the plugin's fault and is reported with its last line.
+or list[str]; `**name: str` takes what is left (common/parameters.py). A parameter annotated `Site` is not the caller's to
+give: it receives what this client's own file says. A reader returns a Value and raises Unknown("why") when there is none; a
+command returns a Value, raises Refused("why") before it did anything, or CommandFailed("why", ...). Any other exception is
+the plugin's fault and is reported with its last line. docs/plugins.md shows one in twenty lines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+from common.config.model import ProgramConfig
 from common.protocol import Value
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -31,6 +34,10 @@ class Unknown(Exception):
     """The reader has no value now, and why: unknown, never zero."""
 
 
+class Refused(Exception):
+    """The command will not run with these parameters; nothing was done."""
+
+
 class CommandFailed(Exception):
     """The command was run and did not succeed. `result` and `output` go back with the reason."""
 
@@ -38,6 +45,20 @@ class CommandFailed(Exception):
         super().__init__(reason)
         self.result = result
         self.output = output
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What this client's own file lets plugins know and touch, and the two things a plugin may want of its surroundings.
+
+    `log(text, level)` writes a line to the client's log; `remaining_s()` is the time left of this read or command, after
+    which the process is killed: whoever starts programs ends them before that."""
+
+    client: str
+    programs: Mapping[str, ProgramConfig] = field(default_factory=dict)
+    services: tuple[str, ...] = ()
+    log: Callable[[str, str], None] = lambda text, level: None
+    remaining_s: Callable[[], float] = lambda: 60.0
 
 
 @dataclass(frozen=True, slots=True)

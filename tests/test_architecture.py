@@ -8,17 +8,43 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("common", "vmmanager", "vmclient", "vmctl", "plugins")
+FOLDERS = ("common", "vmmanager", "vmclient", "vmctl", "plugins", "demo")
 IMPURE = {"threading", "queue", "socket", "subprocess", "time", "random", "os", "logging", "signal", "selectors", "sqlite3"}
 PURE = (
     "common/protocol.py",
     "common/envelope.py",
     "common/plugin.py",
+    "common/parameters.py",
+    "common/config/blocks.py",
+    "common/config/build.py",
+    "common/config/checks.py",
+    "common/config/code.py",
+    "common/config/keys.py",
     "common/config/model.py",
+    "common/config/python2.py",
+    "common/config/source.py",
+    "common/config/tree.py",
+    "common/config/values.py",
     "common/bus/contract.py",
+    "common/bus/spread/codec.py",
+    "common/bus/spread/constants.py",
+    "common/bus/spread/stream.py",
+    "common/bus/vmbus/config.py",
+    "common/bus/vmbus/hub.py",
+    "common/bus/vmbus/pressure.py",
+    "common/bus/vmbus/wire.py",
     "vmmanager/events.py",
     "vmmanager/state.py",
     "vmclient/events.py",
+    "vmclient/host.py",
+    "vmclient/controls.py",
+    "vmclient/convert.py",
+    "vmclient/executions.py",
+    "vmclient/fetches.py",
+    "vmclient/properties.py",
+    "vmclient/frames.py",
+    "vmctl/failure.py",
+    "vmctl/wording.py",
 )
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from common.bus.contract import Closed, Opened
 from common.config.model import ClientConfig, PropertyConfig
 from common.envelope import Envelope
-from common.protocol import Message, Value
+from common.protocol import ExecErr, ExecVal, Message, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,42 @@ class Reconfigured:
     config: ClientConfig
 
 
-Event = Arrived | BusChanged | Tick | ReadDone | RunDone | Journaled | Reconfigured
+@dataclass(frozen=True, slots=True)
+class NotReconfigured:
+    """The files were read again and hold faults; the running configuration stays."""
+
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The plugin modules are imported. No command starts before. `faults`: module -> why it gives nothing."""
+
+    readers: tuple[str, ...]
+    commands: dict[str, str]  # name -> the parameter that is its subject, or empty
+    faults: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """What the journal has for Recall: the answer given then, or why there is none (`error`)."""
+
+    execution: str
+    answer: ExecVal | ExecErr | None
+    in_reply_to: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The system asks: SIGHUP (`reload`) or SIGTERM (`stop`)."""
+
+    what: Literal["reload", "stop"]
+
+
+Event = (
+    Arrived | BusChanged | Tick | ReadDone | RunDone | Journaled | Recalled | Loaded | Reconfigured | NotReconfigured | Asked
+)
 
 
 # --- effects --------------------------------------------------------------------------------------------------------------
@@ -107,11 +142,22 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """Write to the journal on disk before anything else happens: begun (answer None) or ended with this answer."""
+    """Write to the journal on disk before anything else happens: begun (answer None) or ended with this answer.
+
+    `at` is wall clock; `in_reply_to` the request that a client that died in the middle owes an answer."""
 
     execution: str
-    answer: Message | None
+    answer: ExecVal | ExecErr | None
     at: float
+    in_reply_to: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Look up the answer of an execution that ended before."""
+
+    execution: str
+    in_reply_to: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +181,14 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class WakeAt:
-    """Send a Tick at this monotonic time at the latest."""
+    """Send a Tick at this monotonic time at the latest. Each step says it afresh; without it only events wake the core."""
 
     mono: float
 
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """Read the files again; `in_reply_to` is the request that asked, 0 for SIGHUP."""
-
-    in_reply_to: int = 0
-    arguments: dict[str, Value] = field(default_factory=dict)
+    """Read the files again; Reconfigured or NotReconfigured comes back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,4 +198,4 @@ class Stop:
     reason: str
 
 
-Effect = Read | Run | Journal | Send | Note | WakeAt | Reload | Stop
+Effect = Read | Run | Journal | Recall | Send | Note | WakeAt | Reload | Stop

@@ -5,6 +5,7 @@ Times are seconds (suffix _s), sizes bytes (suffix _bytes). Defaults stand here 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -32,6 +33,26 @@ class Code:
 
     text: str
     where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong at a place, as one sentence, with what would be right. Also used for warnings."""
+
+    where: Where
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.where} {self.text}" if str(self.where).endswith(":") else f"{self.where}: {self.text}"
+
+
+class ConfigurationError(Exception):
+    """The files cannot be used. `faults`: all faults of all files, in the order of files and lines; printed one a line."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        unique = {(f.where.file, f.where.line, f.where.section, f.where.key, f.text): f for f in faults}
+        self.faults: tuple[Fault, ...] = tuple(unique[key] for key in sorted(unique))
+        super().__init__("\n".join(map(str, self.faults)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +93,7 @@ class PropertyConfig:
 
     name: str
     command: str  # the reader
-    where: Where
+    where: Where  # of the key `command`
     positional: tuple[str, ...] = ()  # parameters = MemFree, ...
     named: dict[str, str] = field(default_factory=dict)  # [[parameters]] key = value
     return_type: Literal["", "int", "float", "str", "bool", "list", "dict"] = ""  # empty: as the reader gives it
@@ -117,6 +138,7 @@ class ClientConfig:
     parallel: int = 4  # commands at the same time
     push_bytes_per_s_max: int = 1_048_576
     heartbeat_s: float = 15.0  # says something at least this often
+    warnings: tuple[Fault, ...] = field(default=(), compare=False)  # for the log: what was accepted but should be mended
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,3 +192,4 @@ class ManagerConfig:
     refresh_s: float = 60.0  # asks clients it knows nothing new of for a sign of life
     notify: tuple[str, ...] = ()  # program run with the event as JSON on standard input
     events_keep: int = 100_000
+    warnings: tuple[Fault, ...] = field(default=(), compare=False)  # for the log: what was accepted but should be mended

@@ -1,0 +1,129 @@
+"""`vmbus`: runs the embedded daemon in the foreground until SIGTERM or SIGINT. Only parses arguments and wires."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import resource
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from .config import BusDaemonConfig
+from .door import BusDaemonError
+from .server import Server
+
+DESCRIPTORS_SPARE = 64  # beyond the sessions and handshakes: listeners, epoll, log, ...
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+JOURNAL_PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+ADDRESSES = ("host", "port", "unix_path", "unix_mode", "name")  # fields of the configuration that have flags of their own
+
+
+class JournalFormatter(logging.Formatter):
+    """`<4>text`: the journal knows time and process, and takes the priority from the prefix (sd-daemon(3))."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"<{JOURNAL_PRIORITY.get(record.levelno, 6)}>{super().format(record)}"
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    """HOST:PORT, [HOST]:PORT, or PORT alone, which means 127.0.0.1."""
+    host, _, port = text.rpartition(":")
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
+
+
+def mode(text: str) -> int:
+    return int(text, 8)
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="vmbus",
+        description="Single-node group-communication daemon that speaks the Spread 5 session protocol.",
+        epilog="Anyone who can reach the address is a full client: keep it on loopback or a trusted network.",
+    )
+    default = BusDaemonConfig()
+    made.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        type=listen_address,
+        default=(default.host, default.port),
+        help=f"address; port 0 takes a free one (default {default.host}:{default.port})",
+    )
+    made.add_argument("--unix", metavar="PATH", type=Path, help="also listen on this unix socket (Spread's clients: /tmp/4803)")
+    made.add_argument(
+        "--unix-mode", metavar="OCTAL", type=mode, default=default.unix_mode, help="its permissions (default 600)"
+    )
+    made.add_argument("--name", default=default.name, help="daemon name in private addresses (default localhost)")
+    made.add_argument("--log-level", type=str.upper, choices=LEVELS, default="INFO", metavar="LEVEL", help=", ".join(LEVELS))
+    limits = made.add_argument_group("limits", "sizes in bytes, times in seconds")
+    for field in fields(BusDaemonConfig):
+        if field.name not in ADDRESSES:
+            value = getattr(default, field.name)
+            kind = type(value).__name__
+            limits.add_argument(
+                "--" + field.name.replace("_", "-"),
+                type=type(value),
+                default=value,
+                metavar=kind.upper(),
+                help=f"default {value}",
+            )
+    return made
+
+
+def configuration(arguments: argparse.Namespace) -> BusDaemonConfig:
+    host, port = arguments.listen
+    limits = {field.name: getattr(arguments, field.name) for field in fields(BusDaemonConfig) if field.name not in ADDRESSES}
+    return BusDaemonConfig(host, port, arguments.unix, arguments.unix_mode, arguments.name, **limits)
+
+
+def set_up_log(level: str) -> None:
+    """To standard error: for people with time and level, for the journal with its priority prefix."""
+    handler = logging.StreamHandler()
+    if "JOURNAL_STREAM" in os.environ and not sys.stderr.isatty():
+        handler.setFormatter(JournalFormatter("%(name)s: %(message)s"))
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+def allow_descriptors(config: BusDaemonConfig) -> None:
+    """Raise the soft limit of open files to what the configuration may need, as far as the hard limit lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = config.sessions_max + config.handshakes_max + DESCRIPTORS_SPARE
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        if allowed < wanted:
+            logging.getLogger("vmbus").warning(
+                "only %d open files are allowed: about %d sessions instead of %d",
+                allowed,
+                max(0, allowed - DESCRIPTORS_SPARE),
+                config.sessions_max,
+            )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    set_up_log(arguments.log_level)
+    config = configuration(arguments)
+    allow_descriptors(config)
+    try:
+        server = Server(config)
+    except BusDaemonError as fault:
+        print(f"vmbus: {fault}", file=sys.stderr)
+        return 2
+    with server:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: server.stop())
+        server.serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
