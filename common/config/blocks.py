@@ -5,6 +5,7 @@ Python's own tokenizer finds the closing brace, so braces in strings, comments, 
 
 from __future__ import annotations
 
+import re
 import tokenize
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ OPENING = {"(": ")", "[": "]", "{": "}"}
 CLOSING = {closing: opening for opening, closing in OPENING.items()}
 TYPOGRAPHIC = {"“": '"', "”": '"', "„": '"', "‟": '"', "«": '"', "»": '"', "‘": "'", "’": "'", "‚": "'", "‛": "'"}
 INDENT = "    "
+_HEADER = re.compile(r"\[[^\[\]]+\]\s*(#.*)?")
+_ASSIGNMENT = re.compile(r"\s*\w+\s*=(?!=)")
 _SILENT = {tokenize.NL, tokenize.NEWLINE, tokenize.COMMENT}
 _STRINGS = {"STRING", "FSTRING_MIDDLE"}  # the second from Python 3.12 on
 
@@ -86,6 +89,8 @@ def _scan(tokens: Iterator[tokenize.TokenInfo], lines: Sequence[str], row: int, 
     """Row and column of the closing brace; a column in the first row counts from the opening brace."""
     for token in tokens:
         begin, end = row + token.start[0] - 1, row + token.end[0] - 1
+        if token.start[1] == 0 and token.string == "[" and _is_section(lines, begin):
+            return None
         if token.type in _SILENT:
             scan.hidden = scan.hidden or (token.type == tokenize.COMMENT and "}" in token.string and begin + 1) or 0
             continue
@@ -105,6 +110,12 @@ def _scan(tokens: Iterator[tokenize.TokenInfo], lines: Sequence[str], row: int, 
         if end == row:
             scan.first_row_opens = token.string == ":" and len(scan.stack) == 1
     return None
+
+
+def _is_section(lines: Sequence[str], row: int) -> bool:
+    """`[name]` and then `key = ...`: never what Python means within braces, so the closing brace was forgotten above."""
+    after = next((line for line in lines[row + 1 :] if line.strip() and not line.lstrip().startswith("#")), "")
+    return bool(_HEADER.fullmatch(lines[row]) and _ASSIGNMENT.match(after))
 
 
 def _close(closing: str, row: int, scan: _Scan) -> None:

@@ -1,0 +1,1 @@
+"""Spread: a client of its session protocol with the API of SpreadModule."""
