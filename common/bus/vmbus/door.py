@@ -10,9 +10,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from common.bus.spread.constants import REJECT_QUOTA
+
 from .config import BusDaemonConfig
 from .connection import Connection, describe_peer
-from .wire import REJECT_QUOTA, Refused
+from .wire import Refused
 
 BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
 ACCEPTS_PER_ROUND = 64  # so that a rush of connects does not keep the sessions waiting

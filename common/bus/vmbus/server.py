@@ -15,6 +15,8 @@ import zlib
 from collections.abc import Sequence
 from types import TracebackType
 
+from common.bus.spread.constants import AUTH_CHOICE_BYTES, JOIN_MESS, KILL_MESS
+
 from . import wire
 from .config import BusDaemonConfig
 from .connection import Chunk, Connection
@@ -205,10 +207,10 @@ class Server:
                 self._hub.check_name(connection.hello.name)
                 connection.sock.send(wire.AUTH_METHODS)
                 data = data[connection.hello.size :]
-            if len(data) < wire.CHOICE_BYTES:
+            if len(data) < AUTH_CHOICE_BYTES:
                 connection.rest = data
                 return
-            wire.check_choice(data[: wire.CHOICE_BYTES])
+            wire.check_choice(data[:AUTH_CHOICE_BYTES])
             self._hub.admit(connection, connection.hello.name, connection.hello.membership)
             connection.sock.send(wire.accepted(connection.private))
         except wire.Refused as refusal:
@@ -219,7 +221,7 @@ class Server:
             connection.open = True
             del self._greeting[connection]
             log.debug("%s is connected", connection)
-            self._carry_out(connection, data[wire.CHOICE_BYTES :])
+            self._carry_out(connection, data[AUTH_CHOICE_BYTES:])
 
     def _refuse(self, connection: Connection, refusal: wire.Refused) -> None:
         try:
@@ -276,10 +278,10 @@ class Server:
         connection.rest = data[position:]
 
     def _request(self, connection: Connection, parcel: Parcel[Connection]) -> None:
-        if parcel.request == wire.KILL:
+        if parcel.request == KILL_MESS:
             self._doom(connection, "disconnected", logging.DEBUG)
             return
-        change = self._hub.join if parcel.request == wire.JOIN else self._hub.leave
+        change = self._hub.join if parcel.request == JOIN_MESS else self._hub.leave
         for post in change(connection, parcel.group):
             self._queue(post.recipients, post.data, 1)
 
