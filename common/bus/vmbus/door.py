@@ -13,7 +13,7 @@ from pathlib import Path
 from common.bus.spread.constants import REJECT_QUOTA
 
 from .config import BusDaemonConfig
-from .connection import Connection, describe_peer
+from .connection import Connection
 from .wire import Refused
 
 BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
@@ -129,7 +129,7 @@ class Door:
             except OSError:
                 self._turn_away(listener)
                 raise
-            yield Connection(sock, describe_peer(sock, address))
+            yield Connection(sock, address)
 
     def _turn_away(self, listener: socket.socket) -> None:
         if self._reserve is not None:

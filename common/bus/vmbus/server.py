@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import select
+import socket
 import time
 import zlib
 from collections.abc import Sequence
@@ -127,12 +128,20 @@ class Server:
     def _other_event(self, fd: int) -> None:
         for listener in self._door.listeners:
             if listener.fileno() == fd:
-                try:
-                    for connection in self._door.accept(listener):
-                        self._welcome(connection)
-                except OSError as fault:
-                    self._say(logging.WARNING, f"cannot accept more connections: {fault.strerror}")
-                    self._listen(not self._door.full)
+                self._accept(listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        arrived = []
+        try:
+            for connection in self._door.accept(listener):
+                self._welcome(connection)
+                arrived.append(connection)
+        except OSError as fault:
+            self._say(logging.WARNING, f"cannot accept more connections: {fault.strerror}")
+            self._listen(not self._door.full)
+        for connection in arrived:  # its hello is often here by now: that saves a round
+            if not connection.gone:
+                self._read(connection, READ_BYTES_MIN)
 
     def _settle(self) -> None:
         """Write what is queued, end who is to be ended, let those go on who waited: until nothing follows from it any more."""
@@ -182,16 +191,16 @@ class Server:
 
     def _end(self, connection: Connection, level: int, reason: str) -> None:
         del self._connections[connection.fd]
+        if level > logging.DEBUG:
+            self._say(level, f"{connection} was cut: {reason}")
+        else:
+            log.debug("%s ended: %s", connection, reason)
         connection.sock.close()
         self._pressure.count(-connection.forget(), self._now)
         self._pressure.gone(connection)
         self._blocked.discard(connection)
         for post in self._hub.drop(connection):
             self._queue(post.recipients, post.data, 1)
-        if level > logging.DEBUG:
-            self._say(level, f"{connection} was cut: {reason}")
-        else:
-            log.debug("%s ended: %s", connection, reason)
 
     def _say(self, level: int, text: str) -> None:
         self._notices.say(self._now, level, text)
