@@ -17,7 +17,7 @@ from common.config import values
 from common.config.values import quoted
 
 Raw = str | list[str]
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 RESERVED_GROUPS = ("managers", "clients")
 LIST_MAX = 1000
 

@@ -88,7 +88,7 @@ LOG = Table(
     (
         Key("target", "choice('stderr', 'file', 'syslog', 'journal')", "where the log goes"),
         Key("file", "path()", "the log file; belongs to `target = file`", default="none"),
-        Key("level", "level()", "`DEBUG`, `INFO`, `WARNING` or `ERROR`: what is less is left out"),
+        Key("level", "level()", "`DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`: what is less is left out"),
     ),
     "The log. The same in both daemons.",
     (Part("levels", "level()", "a part of the daemon (bus, triggers, readers, ...) and its own level", "levels"),),

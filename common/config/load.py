@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from common.config import build
 from common.config.build import Findings
@@ -23,6 +23,7 @@ from common.config.tree import Shape, Tree, read_tree
 
 FILE_BYTES_MAX = 1_048_576
 FILES_MAX = 1000  # in one folder
+EXIT_BAD = 2
 
 _Config = TypeVar("_Config", ClientConfig, ManagerConfig)
 ClientCheck = Callable[[ClientConfig], Iterable[Fault]]
@@ -169,3 +170,36 @@ def _writable_by_others(status: os.stat_result) -> str:
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return f"others than its owner may write it (mode {stat.S_IMODE(status.st_mode):04o}; chmod go-w)"
     return ""
+
+
+def check_client(path: Path, **options: Any) -> tuple[str, int]:
+    """What `vmclient --check-config` prints, and its exit code: 0 good, 2 not. `options` as for load_client."""
+    try:
+        config = load_client(path, **options)
+    except ConfigurationError as fault:
+        return _refusal(fault), EXIT_BAD
+    counts = f"{_count(config.properties, 'property', 'properties')}, {_count(config.programs, 'program', 'programs')}"
+    return _approval(path, counts, config.warnings), 0
+
+
+def check_manager(path: Path, **options: Any) -> tuple[str, int]:
+    """What `vmmanager --check-config` prints, and its exit code: 0 good, 2 not. `options` as for load_manager."""
+    try:
+        config = load_manager(path, **options)
+    except ConfigurationError as fault:
+        return _refusal(fault), EXIT_BAD
+    return _approval(path, _count(config.triggers, "trigger", "triggers"), config.warnings), 0
+
+
+def _refusal(error: ConfigurationError) -> str:
+    files = {fault.where.file for fault in error.faults}
+    return f"{error}\n{_count(error.faults, 'fault', 'faults')} in {_count(files, 'file', 'files')}"
+
+
+def _approval(path: Path, counts: str, warnings: tuple[Fault, ...]) -> str:
+    lines = [*(f"{warning} (warning)" for warning in warnings), f"{path}: good: {counts}"]
+    return "\n".join(lines)
+
+
+def _count(things: Collection[object], one: str, many: str) -> str:
+    return f"{len(things)} {one if len(things) == 1 else many}"

@@ -194,7 +194,7 @@ class _Reader:
         if block.after.strip() and not block.after.lstrip().startswith("#"):
             self._fault(f"after the closing brace stands {quoted(block.after.strip())}", name)
         if not block.faults:
-            where = self._where(name, block.text_row)
+            where = self._where(name, begin)
             self.source.blocks[self.path, self.aliases.get(name, name)] = Code(block.text, where)
         self._put(name, begin, '"{ }"')
 
