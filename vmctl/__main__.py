@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from importlib import import_module
 
 from vmctl.arguments import completing, parse, parser
 from vmctl.failure import Exit, Failure
@@ -14,21 +15,14 @@ from vmctl.screen import Screen, Styled
 from vmctl.session import Session
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main() -> int:
     """The exit code; docs/vmctl.md lists them."""
     if completing():
         from vmctl.completion import complete
 
         complete(parser())
     try:
-        options = parse(sys.argv[1:] if words is None else words)
-        session = Session(Link(socket_path(options.socket)), Screen(as_json=options.json), time.time())
-        try:
-            code = int(options.run(session, options))
-        except Failure as failure:
-            code = _failed(session.screen, failure)
-        finally:
-            session.link.close()
+        code = run(sys.argv[1:], time.time())
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -36,6 +30,19 @@ def main(words: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains while it ends
         return Exit.PIPE
+
+
+def run(words: Sequence[str], now: float) -> int:
+    """One command at this wall-clock time."""
+    options = parse(words)
+    session = Session(Link(socket_path(options.socket)), Screen(as_json=options.json), now)
+    try:
+        module, _, function = options.run.partition(":")
+        return int(getattr(import_module(f"vmctl.{module}"), function)(session, options))
+    except Failure as failure:
+        return _failed(session.screen, failure)
+    finally:
+        session.link.close()
 
 
 def _failed(screen: Screen, failure: Failure) -> int:

@@ -6,11 +6,11 @@ import argparse
 import os
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from vmctl import fleet, journal, keys, queries, rules
-from vmctl.completion import SHELLS, Completer, print_completion
+from vmctl.completion import SHELLS, Completer
+from vmctl.link import DEFAULT_FOLDER
 from vmctl.wording import moment_at, span_s
 
 EXITS = """\
@@ -44,7 +44,8 @@ def with_silence_add(words: Sequence[str]) -> list[str]:
     if place is None or any(not word.startswith("-") and not _is_value(words, at) for at, word in enumerate(words[:place])):
         return words
     rest = words[place + 1 :]
-    if rest and rest[0] not in ("add", "list", "remove", "-h", "--help"):
+    ends = any(word.startswith(("--for", "--until", "--why")) for word in rest)
+    if rest and rest[0] not in ("add", "list", "remove") and (ends or not rest[0].startswith("-")):
         words.insert(place + 1, "add")
     return words
 
@@ -84,11 +85,12 @@ def _common(parser: ArgumentParser, *, top: bool = False) -> None:
         "--socket",
         metavar="PATH",
         default=absent,
-        help="the manager's socket, or its folder (default: VMHERD_SOCKET, else /run/vmherd)",
+        help=f"the manager's socket, or its folder (default: VMHERD_SOCKET, else {DEFAULT_FOLDER})",
     )
 
 
-def _command(commands: Commands, name: str, help: str, run: Callable[..., int] | None) -> ArgumentParser:
+def _command(commands: Commands, name: str, help: str, run: str | None) -> ArgumentParser:
+    """`run` is module:function below vmctl, loaded when it is called: most of them are not."""
     made: ArgumentParser = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
     made.set_defaults(run=run, help_of=made)
     _common(made)
@@ -111,30 +113,30 @@ def _targets(parser: ArgumentParser) -> None:
 
 
 def _add_queries(commands: Commands) -> None:
-    _command(commands, "status", "the manager, its bus, clients and triggers on one screen", queries.status)
-    clients = _command(commands, "clients", "all clients and their state", queries.clients)
+    _command(commands, "status", "the manager, its bus, clients and triggers on one screen", "queries:status")
+    clients = _command(commands, "clients", "all clients and their state", "queries:clients")
     _completed(clients, "pattern", by="client", nargs="?", metavar="PATTERN", help="a name or a pattern like 'web*'")
     _completed(clients, "--group", by="group", metavar="GROUP", help="only the members of this group")
-    props = _command(commands, "props", "the last known values, from the manager's own state", queries.props)
+    props = _command(commands, "props", "the last known values, from the manager's own state", "queries:props")
     _completed(props, "pattern", by="property", nargs="?", metavar="PATTERN", help="a property or a pattern like 'ram*'")
     _completed(props, "--on", by="client", metavar="CLIENT", help="only this client")
-    history = _command(commands, "history", "the recorded values of one property", queries.history)
+    history = _command(commands, "history", "the recorded values of one property", "queries:history")
     _completed(history, "client", by="client", metavar="CLIENT")
     _completed(history, "property", by="property", metavar="PROPERTY")
     history.add_argument("--since", type=_moment, metavar="TIME", help="2h (ago), 14:30 or 2026-11-24T14:30")
 
 
 def _add_fleet(commands: Commands) -> None:
-    get = _command(commands, "get", "properties from the clients themselves", fleet.get)
+    get = _command(commands, "get", "properties from the clients themselves", "fleet:get")
     _completed(get, "properties", by="property", nargs="*", metavar="PROPERTY", help="none: all of them")
     get.add_argument("--fetch", action="store_true", help="let the clients read them now, instead of their last values")
     _targets(get)
-    run = _command(commands, "exec", "run a command on clients, where their own files allow it", fleet.execute)
+    run = _command(commands, "exec", "run a command on clients, where their own files allow it", "fleet:execute")
     _completed(run, "command", by="command", metavar="COMMAND")
     run.add_argument("parameters", nargs="*", metavar="KEY=VALUE", help="its parameters; KEY:=JSON for other values than text")
     _targets(run)
     _yes(run)
-    control = _command(commands, "control", "steer the client daemons: " + ", ".join(CONTROL_VERBS), fleet.control)
+    control = _command(commands, "control", "steer the client daemons: " + ", ".join(CONTROL_VERBS), "fleet:control")
     control.add_argument("verb", metavar="VERB").completer = Completer("verb", CONTROL_VERBS)  # type: ignore[attr-defined]
     control.add_argument(
         "arguments", nargs="*", metavar="KEY=VALUE", help="its arguments; KEY:=JSON for other values than text"
@@ -148,15 +150,15 @@ def _yes(parser: ArgumentParser) -> None:
 
 
 def _add_triggers(commands: Commands) -> None:
-    listed = _command(commands, "triggers", "all triggers: state, why, last firing", rules.triggers)
+    listed = _command(commands, "triggers", "all triggers: state, why, last firing", "rules:triggers")
     _completed(listed, "pattern", by="trigger", nargs="?", metavar="PATTERN", help="a name or a pattern like 'ram*'")
     below = _command(commands, "trigger", "one trigger: show, test, enable, disable", None).add_subparsers(
         title="commands", metavar="COMMAND"
     )
-    show = _command(below, "show", "its code, its state and why, its last firings", rules.show)
+    show = _command(below, "show", "its code, its state and why, its last firings", "rules:show")
     _completed(show, "name", by="trigger", metavar="NAME")
     _completed(show, "--subject", by="client", metavar="CLIENT", help="only what concerns this client")
-    test = _command(below, "test", "what it would do now or over recorded time; nothing is done", rules.test)
+    test = _command(below, "test", "what it would do now or over recorded time; nothing is done", "rules:test")
     _completed(test, "name", by="trigger", nargs="?", metavar="NAME", help="a configured trigger, or one of FILE")
     test.add_argument("--file", metavar="FILE", help="triggers that are not configured yet; - reads standard input")
     test.add_argument("--over", type=_span, metavar="SPAN", help="replay the recorded values of this long, instead of now")
@@ -164,29 +166,28 @@ def _add_triggers(commands: Commands) -> None:
         ("enable", True, "switch it on again"),
         ("disable", False, "switch it off until it is enabled"),
     ):
-        switch = _command(below, name, help, rules.enable)
+        switch = _command(below, name, help, "rules:enable")
         switch.set_defaults(enabled=enabled)
         _completed(switch, "name", by="trigger", metavar="NAME")
 
 
 def _add_silence(commands: Commands) -> None:
-    silence = _command(
-        commands, "silence", "keep triggers quiet for a while: silence WHAT --for 2h --why '...', list, remove", rules.silences
-    )
+    help = "keep triggers quiet for a while: silence WHAT --for 2h --why '...'; list, remove"
+    silence = _command(commands, "silence", help, "rules:silences")
     below = silence.add_subparsers(title="commands", metavar="COMMAND")
-    add = _command(below, "add", "silence a trigger, client:NAME, group:NAME or all", rules.silence)
+    add = _command(below, "add", "silence a trigger, client:NAME, group:NAME or all", "rules:silence")
     _completed(add, "what", by="silence", metavar="WHAT", help="a trigger, client:NAME, group:NAME or all")
     end = add.add_mutually_exclusive_group(required=True)
-    end.add_argument("--for", dest="span", type=_checked_span, metavar="SPAN", help="for so long: 2h")
+    end.add_argument("--for", dest="span", metavar="SPAN", help="for so long: 2h")
     end.add_argument("--until", metavar="TIME", help="until then: 18:00 or 2026-11-24T08:00")
     add.add_argument("--why", required=True, metavar="TEXT", help="the reason, for your colleagues")
-    _command(below, "list", "what is silenced, by whom, until when", rules.silences)
-    remove = _command(below, "remove", "end silences before their time", rules.unsilence)
+    _command(below, "list", "what is silenced, by whom, until when", "rules:silences")
+    remove = _command(below, "remove", "end silences before their time", "rules:unsilence")
     _completed(remove, "ids", by="silence-id", nargs="+", metavar="ID")
 
 
 def _add_events(commands: Commands) -> None:
-    events = _command(commands, "events", "what happened, oldest first", journal.events)
+    events = _command(commands, "events", "what happened, oldest first", "journal:events")
     events.add_argument("-f", "--follow", action="store_true", help="go on with what happens, until Ctrl-C")
     events.add_argument(
         "-n", "--number", type=_number, default=EVENTS_DEFAULT, metavar="N", help=f"the last N (default {EVENTS_DEFAULT})"
@@ -200,27 +201,27 @@ def _add_keys(commands: Commands) -> None:
     below = _command(commands, "key", "whose word counts: list, accept, reject, remove keys", None).add_subparsers(
         title="commands", metavar="COMMAND"
     )
-    listed = _command(below, "list", "all keys, those that wait first", keys.keys)
+    listed = _command(below, "list", "all keys, those that wait first", "keys:keys")
     listed.add_argument("--state", choices=("pending", "accepted", "rejected", "changed"), help="only these")
     for verb, help in (
         ("accept", "believe this client from now on (compare the fingerprint first)"),
         ("reject", "never believe it"),
         ("remove", "forget the key; the client has to introduce itself again"),
     ):
-        decide = _command(below, verb, help, keys.decide)
+        decide = _command(below, verb, help, "keys:decide")
         decide.set_defaults(verb=verb)
         _completed(decide, "names", by=f"key-{verb}", nargs="+", metavar="NAME", help="names, or patterns like 'web*'")
         _yes(decide)
 
 
 def _add_rest(commands: Commands) -> None:
-    _command(commands, "reload", "let the manager read its files again", journal.reload)
-    _command(commands, "version", "the versions of vmctl and of the manager", queries.version)
+    _command(commands, "reload", "let the manager read its files again", "journal:reload")
+    _command(commands, "version", "the versions of vmctl and of the manager", "queries:version")
     completion = _command(
         commands, "completion", 'print the completion code for a shell: eval "$(vmctl completion bash)"', None
     )
     completion.add_argument("shell", choices=SHELLS)
-    completion.set_defaults(run=print_completion)
+    completion.set_defaults(run="completion:print_completion")
 
 
 def _span(text: str) -> float:
@@ -228,11 +229,6 @@ def _span(text: str) -> float:
         return span_s(text)
     except ValueError as fault:
         raise argparse.ArgumentTypeError(str(fault)) from None
-
-
-def _checked_span(text: str) -> str:
-    _span(text)
-    return text
 
 
 def _moment(text: str) -> float:

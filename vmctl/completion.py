@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vmctl.failure import Exit, Failure
 from vmctl.link import Link, socket_path
-from vmctl.session import Row, Session
+
+if TYPE_CHECKING:
+    from vmctl.session import Row, Session
 
 SHELLS = ("bash", "zsh", "fish")
+_PLAIN = re.compile(r"[\w.:@+-]+")  # a shell may evaluate what it completes: nothing of meaning to it is offered
 ANSWER_S = 1.0  # a person waits with a finger on TAB
 
 
@@ -31,7 +35,7 @@ class Completer:
             return []
         finally:
             link.close()
-        return sorted({name for name in found if name.startswith(prefix) and name.isprintable() and " " not in name})
+        return sorted({name for name in found if name.startswith(prefix) and _PLAIN.fullmatch(name)})
 
 
 def _rows(link: Link, op: str) -> list[Row]:

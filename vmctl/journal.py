@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from argparse import Namespace
 
 from vmctl.failure import Exit
@@ -24,7 +25,7 @@ def events(session: Session, options: Namespace) -> int:
         if "kind" not in row:
             return
         if not session.screen.as_json:
-            _show(session, row)
+            _show(session, row, time.time() if options.follow else session.now)  # with -f the day may change
         elif options.follow:
             session.screen.json_line(row)
         else:
@@ -43,11 +44,8 @@ def events(session: Session, options: Namespace) -> int:
     return Exit.OK
 
 
-def _show(session: Session, row: Row) -> None:
-    import time
-
+def _show(session: Session, row: Row, now: float) -> None:
     kind = str(row.get("kind"))
-    now = time.time()  # with -f the day may change
     subject = f"{row['subject']}: " if row.get("subject") else ""
     who = f" (by {row['who']})" if row.get("who") else ""
     session.screen.line(

@@ -238,7 +238,7 @@ def silences(session: Session, options: Namespace) -> int:
     if session.screen.as_json:
         session.screen.document(rows)
     elif rows:
-        ordered = sorted(rows, key=lambda row: float(row.get("until") or 0))
+        ordered = sorted(rows, key=lambda row: row["until"] if isinstance(row.get("until"), (int, float)) else 0)
         session.screen.table(SILENCE_COLUMNS, [_silence_cells(row, session.now) for row in ordered])
     else:
         session.screen.note("nothing is silenced")
@@ -256,7 +256,7 @@ def _silence_cells(row: Row, now: float) -> list[Cell]:
 
 def silence(session: Session, options: Namespace) -> int:
     """Keep triggers quiet: they are evaluated and shown, but do nothing."""
-    until = session.now + span_s(options.span) if options.span else moment_at(options.until, session.now)
+    until = _end(options, session.now)
     if until <= session.now:
         raise usage(f"{options.until} lies in the past")
     result = session.row("silence", what=options.what, why=options.why, until=until)
@@ -266,6 +266,13 @@ def silence(session: Session, options: Namespace) -> int:
         end = moment_text(result.get("until", until), session.now)
         session.screen.line(f"{options.what} is silenced until {end}; `vmctl silence remove {result.get('id')}` ends it sooner")
     return Exit.OK
+
+
+def _end(options: Namespace, now: float) -> float:
+    try:
+        return now + span_s(options.span) if options.span else moment_at(options.until, now)
+    except ValueError as fault:
+        raise usage(str(fault)) from None
 
 
 def unsilence(session: Session, options: Namespace) -> int:

@@ -69,11 +69,9 @@ def span_text(seconds: Any) -> str:
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+    large, small = ("m", "s") if whole < 3600 else ("h", "m") if whole < 86400 else ("d", "h")
+    rest = whole % _UNIT_S[large] // _UNIT_S[small]
+    return f"{whole // _UNIT_S[large]}{large}" + (f"{rest:02d}{small}" if rest else "")
 
 
 def moment_text(at: Any, now: float) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from common.bus.contract import Closed, Opened, View
 from common.config.model import ManagerConfig
-from common.envelope import Envelope
+from common.envelope import Envelope, Role
 from common.protocol import Message, Value
 
 
@@ -35,11 +35,36 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Introduced:
-    """A hello by a key that is not known here, or another key than the known one."""
+    """A hello by a key that is not known here, not accepted, or another key than the known one."""
 
     sender: str
     key: bytes
     address: str
+    role: Role = "client"  # what it says it is; proves nothing
+
+
+@dataclass(frozen=True, slots=True)
+class KeysFound:
+    """What LookForKeys found: keys to accept without an operator as (name, raw key, role), and why other files were refused."""
+
+    found: tuple[tuple[str, bytes, Role], ...]
+    refused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The store is open: all rows of Persist as (table, key, value), and the id of the last recorded event."""
+
+    rows: tuple[tuple[str, str, dict[str, Value]], ...]
+    last_event: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """The Send with this id did not reach the bus, and why."""
+
+    id: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +117,67 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Recalled:
+    """What FindEvents found, oldest first, each row as docs/design/0004 lists it; or why nothing could be read (`error`)."""
+
+    call: int
+    rows: tuple[dict[str, Any], ...]
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What a TryTrigger gave: the rows for vmctl, or why there are none."""
+
+    call: int
+    rows: tuple[dict[str, Any], ...]
+    error: str = ""
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What only the threads know, for `vmctl status`. Comes before each Asked of it."""
+
+    dropped: dict[str, int]  # messages that failed a check, by reason
+    queues: dict[str, tuple[int, int]]  # name -> (length, limit)
+    store: dict[str, Any]  # ok, error, events
+
+
+@dataclass(frozen=True, slots=True)
 class Reconfigured:
-    """A configuration that passed every check is to be used from now on."""
+    """A configuration that passed every check is to be used from now on. `call`: the vmctl that asked, 0 for SIGHUP."""
 
     config: ManagerConfig
+    call: int = 0
 
 
-Event = Arrived | Introduced | BusChanged | Tick | Asked | HungUp | CodeDone | Stored | Reconfigured
+@dataclass(frozen=True, slots=True)
+class NotReconfigured:
+    """The files were read again and hold faults; the running configuration stays."""
+
+    faults: tuple[str, ...]
+    call: int = 0
+
+
+Event = (
+    Arrived
+    | Introduced
+    | KeysFound
+    | Loaded
+    | Unsent
+    | BusChanged
+    | Tick
+    | Asked
+    | HungUp
+    | CodeDone
+    | Stored
+    | Recalled
+    | Tried
+    | Measured
+    | Reconfigured
+    | NotReconfigured
+)
 
 
 # --- effects --------------------------------------------------------------------------------------------------------------
@@ -145,13 +224,14 @@ class Record:
     text: str
     details: dict[str, Value] = field(default_factory=dict)
     who: str = ""
+    id: int = 0  # rises; given by the manager's core
 
 
 @dataclass(frozen=True, slots=True)
 class Persist:
     """Write to the store under (table, key); None deletes. With a token, Stored(token) comes back once it is on disk."""
 
-    table: Literal["silence", "key", "firing", "trigger", "fact"]
+    table: Literal["silence", "key", "firing", "trigger", "fact"]  # facts: epoch
     key: str
     value: dict[str, Value] | None
     token: str = ""
@@ -187,12 +267,60 @@ class WakeAt:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """Read the files again; answered by Reconfigured, or by a Reply with the faults to `call` (0: nobody waits)."""
+    """Read the files again; answered by Reconfigured or NotReconfigured with the same `call` (0: nobody waits)."""
 
     call: int
 
 
-Effect = Send | Reply | Note | Record | Persist | RunCode | Notify | WakeAt | Reload
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """From now on think so of this daemon's key; `state` None: forget it."""
+
+    name: str
+    key: bytes
+    role: Role
+    state: Literal["accepted", "pending", "rejected"] | None
+
+
+@dataclass(frozen=True, slots=True)
+class LookForKeys:
+    """Look into the folders of managers' keys and of local keys; KeysFound comes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindEvents:
+    """Read the event history: the last `limit` rows at or after `since`; answered by Recalled."""
+
+    call: int
+    since: float
+    limit: int
+    kind: str = ""
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TryTrigger:
+    """`vmctl trigger test`: runs the operator's code, hence in a process of its own; answered by Tried."""
+
+    call: int
+    args: dict[str, Any]
+
+
+Effect = (
+    Send
+    | Reply
+    | Note
+    | Record
+    | Persist
+    | RunCode
+    | Notify
+    | WakeAt
+    | Reload
+    | Trust
+    | LookForKeys
+    | FindEvents
+    | TryTrigger
+)
 
 
 # --- what a trigger's code may wish for -------------------------------------------------------------------------------------

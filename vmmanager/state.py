@@ -5,27 +5,37 @@ Every change is noted as a Key, so that the trigger engine evaluates only what c
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from common.protocol import Reading, Value
+from vmmanager.history import History
 
 Key = tuple[str, ...]
 """What changed: ("clients",) who is known · ("group", G) who is in it · ("client", C) its own facts (active_timestamp, address)
 · ("property", C, P) a value · ("view",) the managers."""
 
+Status = Literal["unseen", "connected", "silent", "lost"]
+
+PROPERTIES_MAX = 10_000  # of one client; further ones are not kept
+
 
 @dataclass(slots=True)
 class Property:
-    """The last reading of one property of one client, and its past values as (time, value)."""
+    """The last reading of one property of one client, and its past values as (time, value), oldest first."""
 
     reading: Reading
     read_at: float  # wall clock of this manager: arrival minus the reading's age
-    history: deque[tuple[float, Value]]
+    history: Sequence[tuple[float, Value]]
 
     def stale_after(self, factor: float) -> float:
         """When this value becomes unknown for age; infinite where it is never read by the clock."""
         return self.read_at + factor * self.reading.ticks if self.reading.ticks > 0 else float("inf")
+
+    def unknown(self, now: float, factor: float) -> bool:
+        """A failed read, no value, or too old a one: unknown, never zero."""
+        return bool(self.reading.error) or self.reading.value is None or now > self.stale_after(factor)
 
 
 @dataclass(slots=True)
@@ -42,6 +52,17 @@ class Client:
     boot_id: str = ""
     commands: tuple[str, ...] = ()  # what its closed list allows
     properties: dict[str, Property] = field(default_factory=dict)
+    status: Status = "unseen"  # changed by Farm.turn alone
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A client's status changed."""
+
+    client: str
+    old: Status
+    new: Status
+    why: str
 
 
 @dataclass(slots=True)
@@ -53,7 +74,123 @@ class Farm:
     managers: tuple[str, ...] = ()  # full names, in view order; the first leads
     leader: str = ""
     changed: set[Key] = field(default_factory=set)
+    by_address: dict[str, str] = field(default_factory=dict)  # private address -> full name, connected clients only
 
     def take_changed(self) -> set[Key]:
         changed, self.changed = self.changed, set()
         return changed
+
+    # --- what the bus tells ---------------------------------------------------------------------------------------------
+
+    def heard(self, name: str, address: str, now: float) -> Turn | None:
+        """A message of this client came from `address`."""
+        client = self.clients.get(name)
+        if client is None:
+            client = self.clients[name] = Client(name)
+            self.changed.add(("clients",))
+        client.active_timestamp = now
+        self.changed.add(("client", name))
+        if client.address != address:
+            self._move(client, address)
+            client.connected_at = now
+        if client.status == "connected":
+            return None
+        return self.turn(client, "connected", f"on the bus as {address}", now)
+
+    def lost(self, name: str, why: str, now: float) -> Turn | None:
+        """The bus says this client is gone."""
+        client = self.clients[name]
+        self._move(client, "")
+        self.changed.add(("client", name))
+        return self.turn(client, "lost", why, now) if client.status != "lost" else None
+
+    def quiet(self, name: str, now: float) -> Turn:
+        """Still on the bus, and says nothing."""
+        client = self.clients[name]
+        return self.turn(client, "silent", f"no message for {now - client.active_timestamp:.0f} s", now)
+
+    def turn(self, client: Client, new: Status, why: str, now: float) -> Turn:
+        old, client.status = client.status, new
+        client.lost_at = now if new == "lost" else 0.0
+        self.changed.add(("client", client.name))
+        return Turn(client.name, old, new, why)
+
+    def _move(self, client: Client, address: str) -> None:
+        if self.by_address.get(client.address) == client.name:
+            del self.by_address[client.address]
+        client.address = address
+        if address:
+            self.by_address[address] = client.name
+
+    # --- what the client tells ------------------------------------------------------------------------------------------
+
+    def introduce(
+        self, name: str, groups: tuple[str, ...], version: str, boot_id: str, commands: tuple[str, ...]
+    ) -> None:
+        """Its hello: the facts that are not properties."""
+        client = self.clients[name]
+        client.version, client.boot_id, client.commands = version, boot_id, commands
+        self.changed.add(("client", name))
+        if groups != client.groups:
+            self._leave_groups(client)
+            client.groups = groups
+            for group in groups:
+                self.groups.setdefault(group, {})[name] = client
+                self.changed.add(("group", group))
+
+    def read(self, name: str, reading: Reading, now: float, keep: int, max_s: float) -> None:
+        """A reading came. Its history keeps `keep` values, none older than `max_s`."""
+        client = self.clients[name]
+        read_at = now - max(0.0, reading.age_s)
+        known = client.properties.get(reading.name)
+        if known is None:
+            if len(client.properties) >= PROPERTIES_MAX:
+                return
+            known = client.properties[reading.name] = Property(reading, read_at, History(keep))
+        again = len(known.history) > 0 and abs(read_at - known.read_at) < SAME_READ_S and known.reading.value == reading.value
+        known.reading = reading
+        self.changed.add(("property", name, reading.name))
+        if again:
+            return  # the same read, told once more
+        known.read_at = read_at
+        history = known.history
+        if not reading.error and reading.value is not None and isinstance(history, History):
+            history.append(read_at, reading.value)
+            history.forget_before(now - max_s)
+
+    def failed(self, name: str, property: str, why: str, now: float) -> None:
+        """PROPERR: the property has no value now. One that was never known stays so."""
+        known = self.clients[name].properties.get(property)
+        if known is not None and not (known.reading.error == why):
+            old = known.reading
+            known.reading = Reading(name=property, type=old.type, unit=old.unit, ticks=old.ticks, error=why)
+            known.read_at = now
+            self.changed.add(("property", name, property))
+
+    def keep_only(self, name: str, properties: set[str]) -> None:
+        """A complete list came: what is not in it is gone from the client's configuration."""
+        client = self.clients[name]
+        for gone in sorted(set(client.properties) - properties):
+            del client.properties[gone]
+            self.changed.add(("property", name, gone))
+
+    # --- what the operator tells ----------------------------------------------------------------------------------------
+
+    def forget(self, name: str) -> None:
+        """The client is no longer one of ours."""
+        client = self.clients.pop(name, None)
+        if client is not None:
+            self._move(client, "")
+            self._leave_groups(client)
+            self.changed |= {("clients",), ("client", name)}
+
+    def _leave_groups(self, client: Client) -> None:
+        for group in client.groups:
+            members = self.groups.get(group, {})
+            members.pop(client.name, None)
+            if not members:
+                self.groups.pop(group, None)
+            self.changed.add(("group", group))
+
+
+SAME_READ_S = 0.5  # two tellings of one read may differ so much: age is counted at sending, arrival here

@@ -32,12 +32,12 @@ class BusDaemonConfig:
     members_per_group_max: int = 4000  # a view must fit one message: 48 + 32 * 4000 + 56 = 128,104
     body_bytes_max: int = 143_152  # data + 32 * groups; real Spread: 143,200 with the header of 48
 
-    pause_bytes: int = 16 * MIB  # unread by one session: who sends to it is not read until it caught up ...
-    pause_messages: int = 100_000
-    stall_s: float = 5.0  # ... and when it does not catch up (by a quarter) within this time, it is cut
-    queue_bytes_max: int = 64 * MIB  # hard limit of one session's queue (mass changes of membership): cut at once
+    pause_bytes: int = 16 * MIB  # unread by one session, and more than pause_messages: who sends to it must wait (is not read)
+    pause_messages: int = 1000  # as many as real Spread queues before it cuts
+    stall_s: float = 5.0  # a session that others wait for, and that does not catch up by a quarter within this time, is cut
+    queue_bytes_max: int = 192 * MIB  # hard limit of one session's queue: cut at once
     queue_messages_max: int = 400_000
-    total_bytes_max: int = 256 * MIB  # queued for all sessions, each message counted once: beyond it nobody is read
+    total_bytes_max: int = 256 * MIB  # queued for all sessions, each message counted once: beyond it all senders wait
     stuck_s: float = 30.0  # cut when it has something to read and took not one byte for so long
 
     read_bytes: int = 256 * 1024  # read from one session at a time, so that none keeps the others waiting

@@ -8,6 +8,7 @@ from collections import deque
 from itertools import islice
 
 from .hub import Member
+from .pressure import CHUNK_COST
 from .wire import Hello
 
 IOV_MAX = 256  # pieces handed to the kernel in one call; its own limit is 1,024
@@ -94,7 +95,7 @@ class Connection(Member):
         return self.sock.sendmsg([first, *[chunk.data for chunk in islice(queue, 1, IOV_MAX)]])
 
     def advance(self, taken: int) -> int:
-        """Forget `taken` bytes of the queue; returns the bytes of chunks that nobody waits for any more."""
+        """Forget `taken` bytes of the queue; returns the cost in bytes of chunks that nobody waits for any more."""
         self.queued_bytes -= taken
         queue, taken, freed = self.queue, taken + self.offset, 0
         while queue and taken >= len(queue[0].data):
@@ -103,17 +104,17 @@ class Connection(Member):
             self.queued_messages -= chunk.messages
             chunk.waiting -= 1
             if not chunk.waiting:
-                freed += len(chunk.data)
+                freed += len(chunk.data) + CHUNK_COST
         self.offset = taken
         return freed
 
     def forget(self) -> int:
-        """Throw the queue away; returns the bytes of chunks that nobody waits for any more."""
+        """Throw the queue away; returns the cost in bytes of chunks that nobody waits for any more."""
         freed = 0
         for chunk in self.queue:
             chunk.waiting -= 1
             if not chunk.waiting:
-                freed += len(chunk.data)
+                freed += len(chunk.data) + CHUNK_COST
         self.queue.clear()
         self.offset = self.queued_bytes = self.queued_messages = 0
         return freed

@@ -21,6 +21,7 @@ from .connection import Chunk, Connection
 from .door import BusDaemonError, Door
 from .hub import Hub, Parcel
 from .notices import Notices
+from .pressure import CHUNK_COST, Pressure, backlog
 
 log = logging.getLogger("vmbus")
 
@@ -28,7 +29,6 @@ IN, OUT = select.EPOLLIN, select.EPOLLOUT
 TICK_S = 0.25  # how often time limits are looked at, while any is running
 ROUND_BYTES = 8 * 1024 * 1024  # read in one round from all sessions together, more or less
 READ_BYTES_MIN = 16 * 1024
-CAUGHT_UP = 0.75  # of a pause limit: where those who wait go on
 
 
 class Server:
@@ -56,12 +56,8 @@ class Server:
         self._greeting: dict[Connection, float] = {}  # in the handshake -> until when; oldest first
         self._dirty: set[Connection] = set()  # got something to write in this round
         self._doomed: dict[Connection, tuple[int, str]] = {}  # to be ended in this round -> log level, reason
-        self._behind: dict[Connection, float] = {}  # above the pause limit -> since when
         self._blocked: set[Connection] = set()  # wait for the kernel to take more
-        self._waiting: dict[Connection, None] = {}  # paused senders, first come first
-        self._relieved = False  # somebody caught up: the waiting may try again
-        self._total = 0  # bytes queued, each chunk counted once
-        self._choked_since: float | None = None  # total above its limit
+        self._pressure: Pressure[Connection] = Pressure(config)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -105,7 +101,7 @@ class Server:
 
     def _timeout_s(self) -> float:
         """For ever while no time limit runs: a daemon at rest does not wake up."""
-        timed = self._greeting or self._behind or self._blocked or self._door.full or self._choked_since is not None
+        timed = self._greeting or self._pressure or self._blocked or self._door.full
         return TICK_S if timed or self._notices.kept_back else -1
 
     def _round(self, events: list[tuple[int, int]]) -> None:
@@ -138,17 +134,18 @@ class Server:
 
     def _settle(self) -> None:
         """Write what is queued, end who is to be ended, let those go on who waited: until nothing follows from it any more."""
-        while self._dirty or self._doomed or (self._relieved and self._waiting):
+        while True:
             dirty, self._dirty = self._dirty, set()
             for connection in dirty:
                 if not connection.watched & OUT and not connection.gone:
                     self._write(connection)
             for connection in list(self._doomed):
                 self._end(connection, *self._doomed.pop(connection))
-            if self._relieved:
-                self._relieved = False
-                for connection in list(self._waiting):
-                    self._resume(connection)
+            released = self._pressure.may_go_on()
+            for connection in released:
+                self._resume(connection)
+            if not (self._dirty or self._doomed or released):
+                return
 
     def _listen(self, on: bool) -> None:
         if on != self._listening:
@@ -184,11 +181,9 @@ class Server:
     def _end(self, connection: Connection, level: int, reason: str) -> None:
         del self._connections[connection.fd]
         connection.sock.close()
-        self._count(-connection.forget())
+        self._pressure.count(-connection.forget(), self._now)
+        self._pressure.gone(connection)
         self._blocked.discard(connection)
-        self._waiting.pop(connection, None)
-        if self._behind.pop(connection, None) is not None:
-            self._relieved = True
         for post in self._hub.drop(connection):
             self._queue(post.recipients, post.data, 1)
         if level > logging.DEBUG:
@@ -263,7 +258,7 @@ class Server:
         position = 0
         try:
             for parcel in self._hub.parcels(connection, data):
-                if (self._behind or self._choked_since is not None) and self._must_wait(parcel):
+                if self._pressure and self._pressure.must_wait(parcel.recipients, parcel.group):
                     self._pause(connection)
                     break
                 position = parcel.end
@@ -294,26 +289,15 @@ class Server:
         else:
             self._queue(parcel.recipients, data[parcel.start : parcel.end], parcel.messages)
 
-    # -- back-pressure
-
-    def _must_wait(self, parcel: Parcel[Connection]) -> bool:
-        """Whether somebody this goes to is too far behind."""
-        if parcel.request:
-            return any(parcel.group in behind.groups for behind in self._behind)
-        if self._choked_since is not None and parcel.recipients:
-            return True
-        return not self._behind.keys().isdisjoint(parcel.recipients)
-
     def _pause(self, connection: Connection) -> None:
         connection.paused = True
-        self._waiting[connection] = None
+        self._pressure.wait(connection)
         self._watch(connection, connection.watched & ~IN)
 
     def _resume(self, connection: Connection) -> None:
         """Let it go on with what it had said; it may have to wait again."""
         if connection.gone:
             return
-        del self._waiting[connection]
         connection.paused = False
         data, connection.rest = connection.rest, b""
         self._carry_out(connection, data)
@@ -328,29 +312,12 @@ class Server:
             except FileNotFoundError:  # it hung up while it waited
                 self._epoll.register(connection.fd, IN)
 
-    def _fell_behind(self, connection: Connection) -> None:
-        config = self._config
-        if connection.queued_bytes > config.queue_bytes_max or connection.queued_messages > config.queue_messages_max:
-            self._doom(connection, f"reads too slowly: {_backlog(connection)} unread, the limit is reached")
-        else:
-            self._behind.setdefault(connection, self._now)
-
-    def _count(self, change: int) -> None:
-        """Keep the total of queued bytes, and notice when it crosses its limits."""
-        self._total += change
-        if self._choked_since is None:
-            if self._total > self._config.total_bytes_max:
-                self._choked_since = self._now
-        elif self._total < self._config.total_bytes_max * CAUGHT_UP:
-            self._choked_since = None
-            self._relieved = True
-
     # -- output
 
     def _queue(self, recipients: Sequence[Connection], data: bytes, messages: int) -> None:
         """Queue one piece for all of them; it is written at the end of the round."""
         chunk, size, waiting = Chunk(data, messages), len(data), 0
-        bytes_max, messages_max = self._config.pause_bytes, self._config.pause_messages
+        bytes_max, messages_max = self._config.pause_bytes, self._config.queue_messages_max
         for connection in recipients:
             if connection.gone:
                 continue
@@ -359,10 +326,12 @@ class Server:
             connection.queued_bytes += size
             connection.queued_messages += messages
             if connection.queued_bytes > bytes_max or connection.queued_messages > messages_max:
-                self._fell_behind(connection)
+                reason = self._pressure.queued(connection, self._now)
+                if reason:
+                    self._doom(connection, reason)
         if waiting:
             chunk.waiting = waiting
-            self._count(size)
+            self._pressure.count(size + CHUNK_COST, self._now)
             self._dirty.update(recipients)
 
     def _write(self, connection: Connection) -> None:
@@ -377,9 +346,9 @@ class Server:
                 connection.moved_at = self._now
                 freed = connection.advance(taken)
                 if freed:
-                    self._count(-freed)
+                    self._pressure.count(-freed, self._now)
         if connection.deaf:
-            self._count(-connection.forget())
+            self._pressure.count(-connection.forget(), self._now)
         if connection.queue:
             if not connection.watched & OUT:
                 connection.moved_at = self._now
@@ -388,17 +357,8 @@ class Server:
         elif connection.watched & OUT:
             self._blocked.discard(connection)
             self._watch(connection, connection.watched & ~OUT)
-        if self._behind and connection in self._behind:
-            self._caught_up(connection)
-
-    def _caught_up(self, connection: Connection) -> None:
-        config = self._config
-        if (
-            connection.queued_bytes <= config.pause_bytes * CAUGHT_UP
-            and connection.queued_messages <= config.pause_messages * CAUGHT_UP
-        ):
-            del self._behind[connection]
-            self._relieved = True
+        if self._pressure:
+            self._pressure.wrote(connection)
 
     # -- time limits
 
@@ -406,22 +366,11 @@ class Server:
         config, now = self._config, self._now
         for connection in [connection for connection, until in self._greeting.items() if until <= now]:
             self._doom(connection, f"no handshake within {config.handshake_s:g} s", logging.INFO)
-        for connection in [connection for connection, since in self._behind.items() if now - since >= config.stall_s]:
-            self._doom(
-                connection, f"reads too slowly: {_backlog(connection)} unread, others waited {config.stall_s:g} s for it"
-            )
+        for connection, reason in self._pressure.overdue(self._blocked, now):
+            self._doom(connection, reason)
         for connection in [connection for connection in self._blocked if now - connection.moved_at >= config.stuck_s]:
-            self._doom(connection, f"does not read: {_backlog(connection)} unread, none taken for {config.stuck_s:g} s")
-        if self._choked_since is not None and now - self._choked_since >= config.stall_s:
-            self._choked_since = now  # one at a time: it may have been enough
-            worst = max(self._blocked, key=lambda connection: connection.queued_bytes, default=None)
-            if worst is not None:
-                self._doom(worst, f"reads too slowly: {_backlog(worst)} unread, and all queues together are full")
+            self._doom(connection, f"does not read: {backlog(connection)} unread, none taken for {config.stuck_s:g} s")
         if self._door.full:
             self._door.recover()
         self._listen(not self._door.full)
         self._notices.catch_up(now)
-
-
-def _backlog(connection: Connection) -> str:
-    return f"{connection.queued_bytes / 1e6:.1f} MB in {connection.queued_messages} messages"

@@ -1,0 +1,436 @@
+"""A scripted manager on a real unix socket: answers as docs/design/0004 says, from what a test hands it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+NOW = 1_764_000_000.0  # 2025-11-24 16:00:00 UTC
+Line = dict[str, Any]
+Script = Callable[[dict[str, Any]], Iterator[Line | bytes]]
+"""Arguments in, answer lines out; bytes go out as they are. Ending without a last line closes the connection."""
+
+
+def says(result: Any) -> Script:
+    """One good answer."""
+
+    def script(args: dict[str, Any]) -> Iterator[Line | bytes]:
+        yield {"ok": True, "result": result}
+
+    return script
+
+
+def refuses(code: str, text: str, **more: Any) -> Script:
+    """One refusal."""
+
+    def script(args: dict[str, Any]) -> Iterator[Line | bytes]:
+        yield {"ok": False, "error": text, "code": code, **more}
+
+    return script
+
+
+def pieces(result: Any, *each: Any) -> Script:
+    """Some pieces, then the end."""
+
+    def script(args: dict[str, Any]) -> Iterator[Line | bytes]:
+        for piece in each:
+            yield {"more": piece}
+        yield {"ok": True, "result": result}
+
+    return script
+
+
+class ScriptedManager:
+    """Serves one connection after the other until it is closed. `asked` is every request in order."""
+
+    def __init__(self, path: Path, scripts: dict[str, Script]) -> None:
+        self.path = path
+        self.scripts = scripts
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            with connection, connection.makefile("rwb") as stream:
+                for line in stream:
+                    request = json.loads(line)
+                    self.asked.append((request["op"], request["args"]))
+                    if not self._answer(stream, request):
+                        return
+        except (BrokenPipeError, ConnectionResetError):
+            return  # vmctl was interrupted
+
+    def _answer(self, stream: Any, request: dict[str, Any]) -> bool:
+        """Whether the connection goes on."""
+        script = self.scripts.get(request["op"], refuses("unknown-op", f"no such operation: {request['op']}"))
+        ended = False
+        for line in script(request["args"]):
+            stream.write(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n")
+            stream.flush()
+            ended = isinstance(line, dict) and "ok" in line
+        return ended
+
+
+STATUS = {
+    "name": "mgr1.pg.infn.it",
+    "version": "0.1.0",
+    "started": NOW - 93_784,
+    "leader": "mgr1.pg.infn.it",
+    "leading": True,
+    "epoch": 3,
+    "managers": ["mgr1.pg.infn.it", "mgr2.pg.infn.it"],
+    "bus": {"engine": "spread", "daemon": "4803@127.0.0.1", "name": "#mgr1#localhost", "connected": True},
+    "clients": {"total": 5, "connected": 3, "silent": 1, "lost": 1, "pending": 2},
+    "triggers": {"total": 3, "firing": 1, "pending": 1, "unknown": 0, "disabled": 0},
+    "dropped": {"expired": 12, "unknown-key": 3, "replayed": 0},
+    "queues": {"inbox": [0, 10000], "outbox": [7, 1000]},
+    "store": {"ok": True, "error": "", "events": 1204},
+    "since_leader": 7500,
+}
+
+CLIENTS = [
+    {
+        "name": "xen1.pg.infn.it",
+        "state": "connected",
+        "address": "#xen1#localhost",
+        "groups": ["dom0"],
+        "age": 3.2,
+        "active_timestamp": NOW - 3.2,
+        "version": "0.1.0",
+        "properties": 12,
+        "unknown": 0,
+        "commands": ["exec:restart", "log"],
+    },
+    {
+        "name": "mail1.pg.infn.it",
+        "state": "silent",
+        "address": "#mail1#localhost",
+        "groups": ["mailers", "debian"],
+        "age": 192,
+        "active_timestamp": NOW - 192,
+        "version": "0.1.0",
+        "properties": 20,
+        "unknown": 4,
+        "commands": ["log"],
+    },
+    {
+        "name": "mail2.pg.infn.it",
+        "state": "lost",
+        "address": "",
+        "groups": ["mailers"],
+        "age": 7322.5,
+        "active_timestamp": NOW - 7322.5,
+        "version": "0.1.0",
+        "properties": 20,
+        "unknown": 20,
+        "commands": [],
+    },
+]
+
+PROPS = [
+    {
+        "client": "xen1.pg.infn.it",
+        "name": "ram_free",
+        "value": 812_345,
+        "type": "int",
+        "unit": "KiB",
+        "age": 12.0,
+        "ticks": 60,
+        "stale": False,
+        "error": "",
+    },
+    {
+        "client": "xen1.pg.infn.it",
+        "name": "load",
+        "value": 0.25,
+        "type": "float",
+        "unit": "",
+        "age": 4.0,
+        "ticks": 10,
+        "stale": False,
+        "error": "",
+    },
+    {
+        "client": "mail1.pg.infn.it",
+        "name": "ram_free",
+        "value": 100_000,
+        "type": "int",
+        "unit": "KiB",
+        "age": 700.0,
+        "ticks": 60,
+        "stale": True,
+        "error": "",
+    },
+    {
+        "client": "mail1.pg.infn.it",
+        "name": "queue",
+        "value": None,
+        "type": "int",
+        "unit": "",
+        "age": 9.0,
+        "ticks": -1,
+        "stale": False,
+        "error": "the program `mailq` ended with status 75: Mail system is down, and it said so at some length",
+    },
+]
+
+TRIGGERS = [
+    {
+        "name": "client_query",
+        "state": "ok",
+        "since": NOW - 60,
+        "subject counts": {"ok": 1},
+        "why": "",
+        "fired": 120,
+        "last_fired": NOW - 12,
+        "cooldown_until": None,
+        "enabled": True,
+        "dry_run": False,
+        "severity": "info",
+        "where": "/etc/vmherd/triggers.d/prototype.ini:1: [client_query]",
+    },
+    {
+        "name": "ram_low",
+        "state": "firing",
+        "since": NOW - 95,
+        "subject counts": {"firing": 1, "ok": 4},
+        "fired": 2,
+        "why": "xen1.pg.infn.it: ram_free = 812 for 1m35s, and the rule says below 1000",
+        "last_fired": NOW - 95,
+        "cooldown_until": NOW + 205,
+        "enabled": True,
+        "dry_run": True,
+        "severity": "critical",
+        "where": "/etc/vmherd/triggers.d/site.ini:12: [ram_low]",
+    },
+]
+
+TRIGGER = TRIGGERS[1] | {
+    "subjects": [
+        {
+            "subject": "xen1.pg.infn.it",
+            "state": "firing",
+            "since": NOW - 95,
+            "why": "held for 60 s",
+            "operands": {"ram_free": 812},
+        },
+        {
+            "subject": "mail1.pg.infn.it",
+            "state": "unknown",
+            "since": NOW - 300,
+            "why": "ram_free is stale",
+            "operands": {"ram_free": None},
+        },
+    ],
+    "firings": [
+        {
+            "id": "f-17",
+            "at": NOW - 95,
+            "subject": "xen1.pg.infn.it",
+            "operands": {"ram_free": 812},
+            "printed": ["low on xen1"],
+            "wishes": [
+                {"verb": "execute", "targets": ["mail1.pg.infn.it"], "arguments": {"command": "log", "text": "xen1 is low"}}
+            ],
+            "error": "",
+            "outcome": "1 of 1 answered",
+            "dry_run": True,
+        },
+    ],
+    "source": "expr = { client.value('ram_free') < 1000 }\ncmd = {\n    print('low on', client.name)\n}\n",
+}
+
+KEYS = [
+    {
+        "name": "xen1.pg.infn.it",
+        "role": "client",
+        "state": "accepted",
+        "fingerprint": "1f2e 3d4c 5b6a 7988 90a1 b2c3 d4e5 f607",
+        "first_seen": NOW - 86400 * 3,
+        "decided": NOW - 86400 * 2,
+        "who": "root",
+        "address": "#xen1#localhost",
+    },
+    {
+        "name": "new1.pg.infn.it",
+        "role": "client",
+        "state": "pending",
+        "fingerprint": "aa2e 3d4c 5b6a 7988 90a1 b2c3 d4e5 f607",
+        "first_seen": NOW - 60,
+        "decided": None,
+        "who": "",
+        "address": "#new1#localhost",
+    },
+    {
+        "name": "new2.pg.infn.it",
+        "role": "client",
+        "state": "pending",
+        "fingerprint": "bb2e 3d4c 5b6a 7988 90a1 b2c3 d4e5 f607",
+        "first_seen": NOW - 50,
+        "decided": None,
+        "who": "",
+        "address": "#new2#localhost",
+    },
+]
+
+EVENTS = [
+    {
+        "id": 1,
+        "at": NOW - 300,
+        "kind": "client",
+        "subject": "mail1.pg.infn.it",
+        "text": "connected -> silent (nothing heard for 60 s)",
+        "details": {},
+        "who": "",
+    },
+    {
+        "id": 2,
+        "at": NOW - 95,
+        "kind": "firing",
+        "subject": "ram_low",
+        "text": "fired for xen1.pg.infn.it",
+        "details": {},
+        "who": "",
+    },
+    {
+        "id": 3,
+        "at": NOW - 20,
+        "kind": "silence",
+        "subject": "ram_low",
+        "text": "silenced for 2h: new memory comes",
+        "details": {},
+        "who": "leonello",
+    },
+]
+
+SILENCES = [
+    {"id": 4, "what": "ram_low", "why": "new memory comes", "who": "leonello", "created": NOW - 20, "until": NOW + 7180}
+]
+
+ASKED = {"targets": ["mail1.pg.infn.it", "mail2.pg.infn.it", "xen1.pg.infn.it"], "timeout": 10}
+
+GET = pieces(
+    {
+        "answered": ["xen1.pg.infn.it"],
+        "late": [],
+        "silent": ["mail1.pg.infn.it"],
+        "unreachable": ["mail2.pg.infn.it"],
+        "errors": {},
+        "elapsed": 10.0,
+    },
+    ASKED,
+    {
+        "client": "xen1.pg.infn.it",
+        "state": "answered",
+        "error": "",
+        "readings": [
+            {"name": "ram_free", "value": 812_345, "type": "int", "unit": "KiB", "age_s": 0.2, "ticks": 60, "error": ""}
+        ],
+    },
+)
+
+EXEC = pieces(
+    {
+        "answered": ["xen1.pg.infn.it"],
+        "late": [],
+        "silent": [],
+        "unreachable": [],
+        "errors": {"mail1.pg.infn.it": "refused: `restart` is not in the list of what may run here"},
+        "elapsed": 0.4,
+    },
+    {"targets": ["mail1.pg.infn.it", "xen1.pg.infn.it"], "timeout": 60},
+    {
+        "client": "xen1.pg.infn.it",
+        "state": "answered",
+        "result": 0,
+        "output": "stopping httpd\nstarting httpd\n",
+        "reason": "",
+        "kind": "ok",
+        "elapsed": 0.31,
+        "repeated": False,
+    },
+    {
+        "client": "mail1.pg.infn.it",
+        "state": "error",
+        "result": None,
+        "output": "",
+        "kind": "refused",
+        "elapsed": 0.0,
+        "reason": "`restart` is not in the list of what may run here",
+        "repeated": False,
+    },
+)
+
+CONTROL = pieces(
+    {"answered": ["xen1.pg.infn.it"], "late": [], "silent": [], "unreachable": [], "errors": {}, "elapsed": 0.01},
+    {"targets": ["xen1.pg.infn.it"], "timeout": 10},
+    {"client": "xen1.pg.infn.it", "state": "answered", "ok": True, "reason": "", "values": {"uptime": 12.5}},
+)
+
+TESTED = [
+    {
+        "trigger": "ram_low",
+        "subject": "xen1.pg.infn.it",
+        "at": NOW - 95,
+        "value": "true",
+        "operands": {"ram_free": 812},
+        "would_fire": True,
+        "wishes": [{"verb": "notify", "targets": [], "arguments": {"text": "low"}}],
+        "printed": ["low"],
+        "error": "",
+    },
+    {
+        "trigger": "ram_low",
+        "subject": "mail1.pg.infn.it",
+        "at": NOW - 95,
+        "value": "unknown",
+        "operands": {"ram_free": None},
+        "would_fire": False,
+        "wishes": [],
+        "printed": [],
+        "error": "",
+    },
+]
+
+FARM: dict[str, Script] = {
+    "status": says(STATUS),
+    "clients": says(CLIENTS),
+    "props": says(PROPS),
+    "get": GET,
+    "exec": EXEC,
+    "control": CONTROL,
+    "triggers": says(TRIGGERS),
+    "trigger": says(TRIGGER),
+    "trigger-test": says(TESTED),
+    "trigger-enable": says({"name": "ram_low", "enabled": False}),
+    "history": says([[NOW - 180, 900], [NOW - 120, 850], [NOW - 60, None], [NOW, 812]]),
+    "silence": says({"id": 5, "until": NOW + 7200}),
+    "silences": says(SILENCES),
+    "unsilence": says({"id": 4}),
+    "events": pieces({"count": 3}, *EVENTS),
+    "key-list": says(KEYS),
+    "key-accept": lambda args: says({"name": args["name"], "state": "accepted", "fingerprint": "aa2e 3d4c"})(args),
+    "key-reject": lambda args: says({"name": args["name"], "state": "rejected", "fingerprint": "aa2e 3d4c"})(args),
+    "key-remove": lambda args: says({"name": args["name"], "state": "pending", "fingerprint": ""})(args),
+    "reload": says({"changed": ["trigger ram_low: ticks 30 -> 60", "trigger old: removed"]}),
+}

@@ -1,0 +1,388 @@
+"""The client's core: step(event, now) -> effects. Decides what is read, pushed, run, answered. No clock, thread or socket.
+
+One thread owns it. Every request of a manager gets exactly one answer, unless the bus is down when the answer is ready: then it
+is dropped with a note, and EXECUTE can be repeated (executions.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from common import protocol
+from common.bus.contract import PAYLOAD_BYTES_MAX, Opened
+from common.config.model import ClientConfig
+from common.envelope import Envelope
+from common.protocol import (
+    ClbControl,
+    Control,
+    Execute,
+    FetchProp,
+    GetProp,
+    Message,
+    PropErr,
+    PropList,
+    PropVal,
+    Reading,
+    Value,
+)
+from vmclient import controls
+from vmclient.events import (
+    Arrived,
+    Asked,
+    BusChanged,
+    Effect,
+    Event,
+    Journaled,
+    Loaded,
+    Moment,
+    Note,
+    NotReconfigured,
+    Read,
+    ReadDone,
+    Recalled,
+    Reconfigured,
+    Reload,
+    RunDone,
+    Send,
+    Stop,
+    Tick,
+    WakeAt,
+)
+from vmclient.executions import Ended, Executions
+from vmclient.fetches import Fetch, Fetches
+from vmclient.properties import NEVER, Properties, Property, phase
+
+PROTOCOL = 1
+FETCH_MARGIN_S = 5.0  # beyond the longest time-out: waiting for a worker, killing one
+PUSH_TOGETHER_S = 0.25  # readings pushed while others are being read wait this long, to go out in one message
+LATER_MAX = 1000  # answers that were asked to come with jitter
+JOURNAL_KEEP_S = 2 * 86_400.0
+FORGET_EVERY_S = 3600.0
+GREET_AGAIN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a client says of itself and does not change while it lives. `key` is the public key in hex."""
+
+    version: str
+    boot_id: str
+    started: float  # wall clock
+    key: str
+
+
+class Host:
+    """`begun` and `ended` come from the journal: execution -> request that asked, execution -> wall-clock time."""
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        facts: Facts,
+        now: Moment,
+        *,
+        begun: Mapping[str, int] | None = None,
+        ended: Mapping[str, float] | None = None,
+        epoch: int = 0,
+    ) -> None:
+        self.config = config
+        self.facts = facts
+        self.epoch = epoch
+        self.phase = phase(config.name)
+        self.properties = Properties(config.name)
+        self.properties.configure(config.properties, now)
+        self.executions = Executions(config, {name: Ended(at) for name, at in (ended or {}).items()})
+        self._fetches = Fetches()
+        self._connected = False
+        self._stopping = ""
+        self._stopped = False
+        self._said_mono = now.mono
+        self._beats = 0
+        self._reloads: list[int] = []
+        self._later: list[tuple[float, Effect]] = []
+        self._push_at = NEVER
+        self._push_bytes = float(config.push_bytes_per_s_max)
+        self._push_mono = now.mono
+        self._forget_at = now.mono + FORGET_EVERY_S
+        self._begun = dict(begun or {})
+        self._greeted: dict[str, float] = {}  # manager -> when; only keys we trust come this far, so it stays small
+
+    def step(self, event: Event, now: Moment) -> list[Effect]:
+        """All that is to be done because of this event, in order. The last effect may be a WakeAt."""
+        effects = _handlers[type(event)](self, event, now)
+        effects += self._due(now)
+        effects = self._through_bus(effects, now)
+        wake = min(
+            self.properties.next_due(),
+            self._fetches.next_due(),
+            self.executions.next_due(),
+            self._beat_due(),
+            self._push_at,
+            self._forget_at,
+            min((at for at, _ in self._later), default=NEVER),
+        )
+        return [*effects, WakeAt(wake)]
+
+    # --- events -------------------------------------------------------------------------------------------------------------
+
+    def _arrived(self, event: Arrived, now: Moment) -> list[Effect]:
+        envelope = event.envelope
+        self.epoch = max(self.epoch, envelope.epoch)
+        message = envelope.message
+        if isinstance(message, GetProp):
+            return [self._answer(message.names or tuple(self.properties.by_name), not message.names, envelope.id, now)]
+        if isinstance(message, FetchProp):
+            return self._fetch(message, envelope, now)
+        if isinstance(message, Execute):
+            return self.executions.arrive(envelope, now)
+        if isinstance(message, Control):
+            return controls.obey(self, envelope, now)
+        if isinstance(message, ClbControl) and message.verb == "hello" and envelope.role == "manager":
+            return self._greet(envelope, now)
+        return []
+
+    def _greet(self, envelope: Envelope, now: Moment) -> list[Effect]:
+        """A manager has come: it needs to know us. Not more often than that, whatever it answers to our hello."""
+        if now.mono - self._greeted.get(envelope.sender, -GREET_AGAIN_S) < GREET_AGAIN_S:
+            return []
+        self._greeted[envelope.sender] = now.mono
+        return [self.hello(in_reply_to=envelope.id)]
+
+    def _bus_changed(self, event: BusChanged, now: Moment) -> list[Effect]:
+        if not isinstance(event.what, Opened):
+            was, self._connected = self._connected, False
+            return [Note(f"bus: connected -> lost ({event.what.reason})", "warning", "bus")] if was else []
+        self._connected = True
+        for one in self.properties.pushed():
+            one.unsent = True
+        effects: list[Effect] = [Note(f"bus: connected as {event.what.name}", part="bus"), self.hello()]
+        begun, self._begun = self._begun, {}
+        return effects + self.executions.interrupted(begun, now)
+
+    def _tick(self, event: Tick, now: Moment) -> list[Effect]:
+        return []
+
+    def _read_done(self, event: ReadDone, now: Moment) -> list[Effect]:
+        one, sentence = self.properties.done(event, now)
+        effects: list[Effect] = []
+        if one is not None and sentence:
+            effects.append(Note(sentence, "warning" if one.error else "info", "readers"))
+        return effects + [self._fetched(fetch, now) for fetch in self._fetches.read(event.name)]
+
+    def _run_done(self, event: RunDone, now: Moment) -> list[Effect]:
+        return self.executions.done(event, now)
+
+    def _journaled(self, event: Journaled, now: Moment) -> list[Effect]:
+        return self.executions.journaled(event, now)
+
+    def _recalled(self, event: Recalled, now: Moment) -> list[Effect]:
+        return list(self.executions.recalled(event))
+
+    def _loaded(self, event: Loaded, now: Moment) -> list[Effect]:
+        self.executions.commands = dict(event.commands)
+        effects: list[Effect] = [
+            Note(f"plugins: {module} is not used: {why}", "error", "plugins") for module, why in sorted(event.faults.items())
+        ]
+        for one in self.properties.by_name.values():
+            if one.config.command not in event.readers:
+                where = f"{one.config.where}: " if one.config.where.file else ""
+                effects.append(Note(f"{where}no plugin has the reader {one.config.command}", "error", "plugins"))
+        counted = f"{len(event.readers)} readers, {len(event.commands)} commands"
+        return [Note(f"plugins: {counted}", part="plugins"), *effects, *self.executions.proceed(now)]
+
+    def _reconfigured(self, event: Reconfigured, now: Moment) -> list[Effect]:
+        changed = self.properties.configure(event.config.properties, now)
+        self.config = self.executions.config = event.config
+        values: dict[str, Value] = {"changed": list(changed)}
+        effects: list[Effect] = [Note(f"configuration: reloaded; {'; '.join(changed) or 'no property changed'}")]
+        effects += [Send(ClbControl(verb="reload", values=values), in_reply_to=request) for request in self._reloads if request]
+        self._reloads.clear()
+        return [*effects, self.hello(), *self.executions.proceed(now)]
+
+    def _not_reconfigured(self, event: NotReconfigured, now: Moment) -> list[Effect]:
+        effects: list[Effect] = [
+            Note(f"configuration: not reloaded, the running one stays: {f}", "error") for f in event.faults
+        ]
+        reason = "; ".join(event.faults)[:65_536]
+        for request in self._reloads:
+            if request:
+                effects.append(Send(ClbControl(verb="reload", ok=False, reason=reason), in_reply_to=request))
+        self._reloads.clear()
+        return effects
+
+    def _asked(self, event: Asked, now: Moment) -> list[Effect]:
+        return self.reload(0) if event.what == "reload" else self.stop("asked by a signal", now)
+
+    # --- what the verbs of CONTROL use ------------------------------------------------------------------------------------
+
+    def hello(self, in_reply_to: int = 0) -> Send:
+        """Who we are; the manager's first and only way to learn our groups and key."""
+        values: dict[str, Value] = {
+            "groups": list(self.config.groups),
+            "version": self.facts.version,
+            "boot_id": self.facts.boot_id,
+            "started": self.facts.started,
+            "key": self.facts.key,
+            "commands": list(self.config.allow),
+            "epoch": self.epoch,
+            "heartbeat_s": self.config.heartbeat_s,
+            "protocol": PROTOCOL,
+        }
+        return Send(ClbControl(verb="hello", values=values), in_reply_to=in_reply_to)
+
+    def reload(self, request: int) -> list[Effect]:
+        """One reading of the files serves all who asked meanwhile; `request` 0 is SIGHUP."""
+        self._reloads.append(request)
+        return [Reload()] if len(self._reloads) == 1 else []
+
+    def stop(self, why: str, now: Moment) -> list[Effect]:
+        """Nothing new begins; Stop comes when the commands that run have ended."""
+        if self._stopping:
+            return []
+        self._stopping = why
+        self.executions.stopping = True
+        running = f", waiting for {self.executions.active} running commands" if self.executions.active else ""
+        return [Note(f"stopping: {why}{running}"), *self.executions.drop_queued("the client is stopping")]
+
+    def answer_later(self, effects: list[Effect], delay_s: float, now: Moment) -> list[Effect]:
+        if delay_s <= 0 or len(self._later) >= LATER_MAX:
+            return effects
+        self._later += [(now.mono + delay_s, effect) for effect in effects]
+        return []
+
+    # --- reading and answering ----------------------------------------------------------------------------------------------
+
+    def _fetch(self, message: FetchProp, envelope: Envelope, now: Moment) -> list[Effect]:
+        names = message.names or tuple(self.properties.by_name)
+        known = [self.properties.by_name[name] for name in dict.fromkeys(names) if name in self.properties.by_name]
+        if not known:
+            return [self._answer(names, not message.names, envelope.id, now)]
+        if self._fetches.full:
+            errors = {one.config.name: "too many requests wait for readings" for one in known}
+            return [Send(PropErr(errors=errors), in_reply_to=envelope.id)]
+        deadline = now.mono + max(one.config.timeout_s for one in known) + FETCH_MARGIN_S
+        waiting = {one.config.name for one in known}
+        self._fetches.add(Fetch(envelope.id, names, not message.names, deadline, waiting))
+        return self._read(one for one in known if not one.reading)
+
+    def _read(self, those: Any) -> list[Effect]:
+        effects: list[Effect] = []
+        for one in those:
+            one.reading = True
+            effects.append(Read(one.config))
+        return effects
+
+    def _fetched(self, fetch: Fetch, now: Moment) -> Send:
+        return self._answer(fetch.names, fetch.complete, fetch.request, now, fetch.late)
+
+    def _answer(
+        self, names: tuple[str, ...], complete: bool, request: int, now: Moment, late: set[str] | frozenset[str] = frozenset()
+    ) -> Send:
+        """PROPVAL or PROPERR for one name, PROPLIST for several or all."""
+        readings = tuple(self._reading(name, now, late) for name in names)
+        if len(names) == 1 and not complete:
+            return Send(_said(readings[0]), in_reply_to=request)
+        return Send(PropList(readings=readings, complete=complete), in_reply_to=request)
+
+    def _reading(self, name: str, now: Moment, late: set[str] | frozenset[str]) -> Reading:
+        one = self.properties.by_name.get(name)
+        if one is None:
+            return Reading(name=name, error="no such property")
+        return one.reading_at(now, "not read in time" if name in late else "")
+
+    # --- what time brings -------------------------------------------------------------------------------------------------
+
+    def _due(self, now: Moment) -> list[Effect]:
+        effects: list[Effect] = []
+        if not self._stopping:
+            effects += self._read(self.properties.due(now))
+        effects += [self._fetched(fetch, now) for fetch in self._fetches.expired(now.mono)]
+        effects += [effect for at, effect in self._later if at <= now.mono]
+        self._later = [(at, effect) for at, effect in self._later if at > now.mono]
+        if self.executions.next_due() <= now.mono:
+            effects += self.executions.proceed(now)
+        if now.mono >= self._forget_at:
+            self._forget_at = now.mono + FORGET_EVERY_S
+            self.executions.forget(now.wall - JOURNAL_KEEP_S)
+        effects += self._push(now)
+        if self._beat_due() <= now.mono:
+            effects.append(Send(ClbControl(verb="alive", values={"epoch": self.epoch})))
+        if self._stopping and not self.executions.active and not self._stopped:
+            self._stopped = True
+            effects.append(Stop(self._stopping))
+        return effects
+
+    def _push(self, now: Moment) -> list[Effect]:
+        """Sends what changed, as far as push_bytes_per_s_max goes; the rest waits, and only its newest value goes out."""
+        unsent = self.properties.unsent() if self._connected else []
+        if not unsent:
+            self._push_at = NEVER
+            return []
+        if self._push_at == NEVER:
+            self._push_at = now.mono + PUSH_TOGETHER_S
+        if now.mono < self._push_at and any(one.reading for one in self.properties.by_name.values()):
+            return []
+        rate = float(self.config.push_bytes_per_s_max)
+        self._push_bytes = min(rate, self._push_bytes + rate * (now.mono - self._push_mono))
+        self._push_mono = now.mono
+        taken: list[Property] = []
+        for one in unsent:
+            if self._push_bytes <= 0:
+                break
+            self._push_bytes -= _size(one.reading_at(now))
+            one.unsent = False
+            taken.append(one)
+        self._push_at = NEVER if len(taken) == len(unsent) else now.mono + max(0.05, -self._push_bytes / rate)
+        readings = tuple(one.reading_at(now) for one in taken)
+        if not readings:
+            return []
+        return [Send(_said(readings[0]) if len(readings) == 1 else PropList(readings=readings))]
+
+    def _beat_due(self) -> float:
+        """Up to a tenth earlier than needed, so that clients that started at once drift apart."""
+        if not self._connected:
+            return NEVER
+        return self._said_mono + self.config.heartbeat_s * (1.0 - 0.1 * phase(f"{self.config.name}{self._beats}"))
+
+    def _through_bus(self, effects: list[Effect], now: Moment) -> list[Effect]:
+        kept: list[Effect] = []
+        for effect in effects:
+            if not isinstance(effect, Send):
+                kept.append(effect)
+            elif self._connected:
+                kept.append(effect)
+                self._said_mono = now.mono
+                self._beats += 1
+            elif effect.in_reply_to:
+                what = f"{protocol.kind(effect.message)} to request {effect.in_reply_to}"
+                kept.append(Note(f"answer dropped, the bus is down: {what}", "warning", "bus"))
+        return kept
+
+
+def _said(reading: Reading) -> Message:
+    if reading.error:
+        return PropErr(errors={reading.name: reading.error})
+    return PropVal(reading=reading)
+
+
+def _size(reading: Reading) -> int:
+    try:
+        return len(protocol.encode(PropVal(reading=reading)))
+    except protocol.ProtocolError:
+        return PAYLOAD_BYTES_MAX
+
+
+_handlers: dict[type, Callable[[Host, Any, Moment], list[Effect]]] = {
+    Arrived: Host._arrived,
+    BusChanged: Host._bus_changed,
+    Tick: Host._tick,
+    ReadDone: Host._read_done,
+    RunDone: Host._run_done,
+    Journaled: Host._journaled,
+    Recalled: Host._recalled,
+    Loaded: Host._loaded,
+    Reconfigured: Host._reconfigured,
+    NotReconfigured: Host._not_reconfigured,
+    Asked: Host._asked,
+}

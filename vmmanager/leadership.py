@@ -1,0 +1,137 @@
+"""Who leads: in this form the first member of the view of group `managers`. Pure. To be replaced by majority and leases.
+
+The rest of the core asks only `leading`, `since`, `leader`, `synced`, and hears `Change`. An epoch is on disk before it is used,
+and higher than every epoch known to us, to other managers, or to any client.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from common.bus.contract import View
+from common.protocol import GROUP_MANAGERS, Control, Value
+from vmmanager.context import Context
+from vmmanager.events import Persist, Stored
+
+RETRY_S = 2.0  # an epoch that could not be written is tried again
+EPOCH_JUMP_MAX = 1_000_000  # a client that tells of a higher one than this above ours lies or is broken
+
+Change = Literal["", "won", "lost", "other"]
+
+
+class Leadership:
+    """`leader` is a full name, empty while unknown. `since` is monotonic, None for a standby."""
+
+    def __init__(self, context: Context) -> None:
+        self._c = context
+        self.highest = 0  # epoch known, ours or not
+        self.leader = ""
+        self.since: float | None = None
+        self.view: View | None = None
+        self._token = ""  # of the epoch being written
+        self._claimed = 0  # the epoch being written
+        self._retry_at = float("inf")
+        self._store_failed = False
+        self.ready = False  # the store is read: we know our highest epoch
+
+    @property
+    def leading(self) -> bool:
+        return self.since is not None
+
+    def loaded(self, epoch: int) -> None:
+        """The store is open."""
+        self.highest = max(self.highest, epoch)
+        self.ready = True
+        self._campaign()
+
+    def viewed(self, view: View) -> Change:
+        """A view of group `managers`."""
+        self.view = view
+        if view.leader == self._c.address:
+            self._campaign()
+            return ""
+        return self.resign("another manager is first in the view")
+
+    def resign(self, why: str) -> Change:
+        """We are not the leader, whatever we were."""
+        self._token, self._retry_at = "", float("inf")
+        if not self.leading:
+            return ""
+        self.since = None
+        self.leader = ""
+        self._say(f"manager {self._c.name}: leader -> standby ({why})")
+        return "lost"
+
+    def disconnected(self) -> Change:
+        self.view = None
+        self.leader = ""
+        return self.resign("the bus is down")
+
+    def _campaign(self) -> None:
+        if not self.ready or self.leading or self._token or not self.view or self.view.leader != self._c.address:
+            return
+        self._claim(self.highest + 1)
+
+    def _claim(self, epoch: int) -> None:
+        self._claimed, self._token, self._retry_at = epoch, f"epoch:{epoch}", float("inf")
+        self._c.out.append(Persist("fact", "epoch", {"epoch": epoch}, self._token))
+
+    def stored(self, stored: Stored) -> Change:
+        """Our epoch is on disk, or could not be written."""
+        if not self._token or stored.token != self._token:
+            return ""
+        self._token = ""
+        if stored.error:
+            if not self._store_failed:
+                self._c.note(f"cannot lead: epoch {self._claimed} is not on disk: {stored.error}; trying again", "error")
+            self._store_failed = True
+            self._retry_at = self._c.now.mono + RETRY_S
+            return ""
+        self._store_failed = False
+        if self.highest >= self._claimed:  # we heard of a higher one meanwhile
+            self._claim(self.highest + 1)
+            return ""
+        self.highest = self._c.epoch = self._claimed
+        self._c.send(Control(verb="lead", arguments={"epoch": self._c.epoch}), (GROUP_MANAGERS,), (GROUP_MANAGERS,))
+        if self.leading:
+            return ""  # it led before, and goes on under a higher epoch
+        self.since, self.leader = self._c.now.mono, self._c.name
+        self._say(f"manager {self._c.name}: standby -> leader (epoch {self._c.epoch}, first in the view)")
+        return "won"
+
+    def heard_lead(self, name: str, arguments: dict[str, Value]) -> Change:
+        """CONTROL `lead` of any manager, ours included. Its envelope's epoch is the newest: the Opener saw to that."""
+        epoch = arguments.get("epoch")
+        if not isinstance(epoch, int) or epoch < self._c.epoch:
+            return ""
+        if name == self._c.name:
+            return ""  # our own copy
+        self.highest = max(self.highest, epoch)
+        self._c.epoch = epoch
+        change = self.resign(f"{name} leads with epoch {epoch}")
+        self._c.out.append(Persist("fact", "epoch", {"epoch": self.highest}))
+        if self.leader != name:
+            self.leader = name
+            self._say(f"manager {name}: leads now (epoch {epoch})")
+        return change or "other"
+
+    def heard_epoch(self, epoch: int) -> None:
+        """A client or manager knows this reign. One above ours while we lead: our store is older than the farm; rise above it."""
+        if not self.highest < epoch <= self.highest + EPOCH_JUMP_MAX:
+            return
+        self.highest = epoch
+        if self.leading and not self._token:
+            self._c.note(f"epoch {epoch} is known on the farm, ours is {self._c.epoch}: rising above it", "warning")
+            self._claim(epoch + 1)
+
+    def tick(self) -> None:
+        if self._c.now.mono >= self._retry_at:
+            self._retry_at = float("inf")
+            self._campaign()
+
+    def next_wake(self) -> float:
+        return self._retry_at
+
+    def _say(self, text: str) -> None:
+        self._c.note(text)
+        self._c.record("manager", self._c.name, text)
