@@ -13,6 +13,8 @@ IMPURE = {"threading", "queue", "socket", "subprocess", "time", "random", "os", 
 PURE = (
     "common/protocol.py",
     "common/envelope.py",
+    "common/msgpack_size.py",
+    "common/ratelimit.py",
     "common/plugin.py",
     "common/parameters.py",
     "common/config/blocks.py",

@@ -6,7 +6,6 @@ The bus tells private addresses, envelopes tell full names; a client's first mes
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from common.bus.contract import Cause, View
 from common.envelope import Envelope
@@ -25,21 +24,24 @@ LOST_WHY = {
 }
 
 
-@dataclass(slots=True)
-class _Asked:
-    last: float = float("-inf")  # monotonic
-
-
 class Roll:
-    """`on_lost` and `on_returned` are called with a client's full name when it goes and when it is back."""
+    """`own_hello` makes what we say of ourselves; `on_lost`, `on_returned` are called with the full name of a client that goes
+    or is back."""
 
-    def __init__(self, context: Context, on_lost: Callable[[str], None], on_returned: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        own_hello: Callable[[], ClbControl],
+        on_lost: Callable[[str], None],
+        on_returned: Callable[[str], None],
+    ) -> None:
         self._c = context
+        self._own_hello = own_hello
         self._on_lost = on_lost
         self._on_returned = on_returned
         self._members: set[str] = set()  # private addresses in the group `clients`
         self._managers: set[str] = set()  # private addresses in the group `managers`
-        self._asked: dict[str, _Asked] = {}  # members without a name yet
+        self._asked: dict[str, float] = {}  # members without a name yet -> when we greeted them, monotonic
         self._pinged: dict[str, float] = {}  # silent clients, by name
         self._wanted: set[str] = set()  # clients whose properties we do not know
 
@@ -65,7 +67,7 @@ class Roll:
     def _expect(self, members: set[str]) -> None:
         known = self._c.farm.by_address
         self._asked = {
-            address: self._asked.get(address) or _Asked()
+            address: self._asked.get(address, float("-inf"))
             for address in members
             if address not in known and address not in self._managers
         }
@@ -158,7 +160,7 @@ class Roll:
         if not self._c.address:
             return
         if leading:
-            self._ping_unnamed()
+            self._greet_unnamed()
             self._ping_quiet()
         wanted = sorted(name for name in self._wanted if self._is_here(name))
         self._wanted.clear()
@@ -167,23 +169,23 @@ class Roll:
 
     def fetch_all(self) -> None:
         """A manager that has just been told the keys: hellos and properties of everybody."""
-        if self._c.address and self._c.epoch:
-            self._c.send(Control(verb="ping"), (GROUP_CLIENTS,), (GROUP_CLIENTS,))
+        if self._c.address:
+            self._c.send(self._own_hello(), (GROUP_CLIENTS,), (GROUP_CLIENTS,))
             self._c.send(GetProp(), (GROUP_CLIENTS,), (GROUP_CLIENTS,))
 
-    def ping(self, addresses: Iterable[str]) -> None:
-        """Asks for hello those whose names we may not know."""
+    def greet(self, addresses: Iterable[str]) -> None:
+        """Says our hello to members whose names we may not know; a client answers with its own."""
         asked = sorted(set(addresses) & self._members)
         if asked:
             where = tuple(asked) if len(asked) <= PRIVATE_MAX else (GROUP_CLIENTS,)
-            self._c.send(Control(verb="ping"), (GROUP_CLIENTS,), where)
+            self._c.send(self._own_hello(), (GROUP_CLIENTS,), where)
 
-    def _ping_unnamed(self) -> None:
+    def _greet_unnamed(self) -> None:
         now = self._c.now.mono
-        due = [address for address, asked in self._asked.items() if now - asked.last >= ASK_AGAIN_S]
+        due = [address for address, asked_at in self._asked.items() if now - asked_at >= ASK_AGAIN_S]
         for address in due:
-            self._asked[address].last = now
-        self.ping(due)
+            self._asked[address] = now
+        self.greet(due)
 
     def _ping_quiet(self) -> None:
         now, refresh_s = self._c.now, self._c.config.refresh_s

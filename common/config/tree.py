@@ -77,9 +77,10 @@ def read_tree(text: str, file: str, shape: Shape) -> Tree:
 def known_near(name: str, known: Iterable[str]) -> str:
     """`did you mean ...?`, or what there is."""
     names = sorted(known)
-    near = difflib.get_close_matches(name.lower(), names, 1, 0.6)
+    bare = {one.strip("[]"): one for one in names}
+    near = difflib.get_close_matches(name.strip("[]").lower(), bare, 1, 0.6)
     if near:
-        return f"did you mean {near[0]}?"
+        return f"did you mean {bare[near[0]]}?"
     return f"there are {', '.join(names)}" if names else "there are none"
 
 
