@@ -187,7 +187,7 @@ def _summary(session: Session, result: Row, pieces: Sequence[Row] = (), *, faile
     session.screen.note(Styled(f"{count_text(number, 'client')} answered in {span_text(result.get('elapsed'))}", "dim"))
     for kind in NOT_WELL:
         if result.get(kind):
-            session.screen.note(state(kind), f" ({len(result[kind])}): {names_text(result[kind])}")
+            session.screen.note(state(kind), f" ({len(result[kind])}): {names_text(sorted(result[kind], key=str))}")
     errors = result.get("errors")
     for client, text in sorted(errors.items()) if isinstance(errors, dict) else ():
         if client not in told:
