@@ -28,14 +28,9 @@ TRIGGER_COLUMNS = (
 def triggers(session: Session, options: Namespace) -> int:
     """All triggers, those that need attention first."""
     rows = session.rows("triggers", pattern=options.pattern)
-    if session.screen.as_json:
-        session.screen.document(rows)
-    elif rows:
-        ordered = sorted(rows, key=lambda row: (_urgency(row.get("state")), str(row.get("name"))))
-        session.screen.table(TRIGGER_COLUMNS, [_trigger_cells(row, session.now) for row in ordered])
-    else:
-        session.screen.note("no trigger" + (" matches" if options.pattern else " is configured (triggers.d/*.ini)"))
-    return Exit.OK
+    ordered = sorted(rows, key=lambda row: (_urgency(row.get("state")), str(row.get("name"))))
+    nothing = "no trigger matches" if options.pattern else "no trigger is configured (triggers.d/*.ini)"
+    return session.listing(ordered, TRIGGER_COLUMNS, lambda row: _trigger_cells(row, session.now), nothing)
 
 
 def _urgency(word: Any) -> int:
@@ -235,14 +230,8 @@ SILENCE_COLUMNS = (
 def silences(session: Session, options: Namespace) -> int:
     """What is silenced, by whom, until when."""
     rows = session.rows("silences")
-    if session.screen.as_json:
-        session.screen.document(rows)
-    elif rows:
-        ordered = sorted(rows, key=lambda row: row["until"] if isinstance(row.get("until"), (int, float)) else 0)
-        session.screen.table(SILENCE_COLUMNS, [_silence_cells(row, session.now) for row in ordered])
-    else:
-        session.screen.note("nothing is silenced")
-    return Exit.OK
+    ordered = sorted(rows, key=lambda row: row["until"] if isinstance(row.get("until"), (int, float)) else 0)
+    return session.listing(ordered, SILENCE_COLUMNS, lambda row: _silence_cells(row, session.now), "nothing is silenced")
 
 
 def _silence_cells(row: Row, now: float) -> list[Cell]:
