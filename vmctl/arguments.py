@@ -121,7 +121,7 @@ def _add_queries(commands: Commands) -> None:
     _completed(clients, "--group", by="group", metavar="GROUP", help="only the members of this group")
     props = _command(commands, "props", "the last known values, from the manager's own state", "queries:props")
     _completed(props, "pattern", by="property", nargs="?", metavar="PATTERN", help="a property or a pattern like 'ram*'")
-    _completed(props, "--on", by="client", metavar="CLIENT", help="only this client")
+    _completed(props, "--on", by="target", metavar="TARGET", help="only this client, group or pattern")
     history = _command(commands, "history", "the recorded values of one property", "queries:history")
     _completed(history, "client", by="client", metavar="CLIENT")
     _completed(history, "property", by="property", metavar="PROPERTY")

@@ -10,7 +10,7 @@ from typing import Any
 from vmctl.failure import Exit, usage
 from vmctl.screen import Cell, Column, Styled, state
 from vmctl.session import Row, Session, count_text
-from vmctl.wording import moment_at, moment_text, operands_text, span_s, span_text, wish_text
+from vmctl.wording import moment_at, moment_text, operands_text, source_lines, span_s, span_text, wish_text
 
 SOURCE_BYTES_MAX = 1_048_576
 URGENT = ("firing", "pending", "flapping", "unknown", "silenced", "ok", "disabled")
@@ -18,6 +18,7 @@ TRIGGER_COLUMNS = (
     Column("TRIGGER"),
     Column("STATE"),
     Column("SINCE", keep=7, right=True),
+    Column("SUBJECTS", keep=4),
     Column("FIRED", keep=5, right=True),
     Column("LAST", keep=6, right=True),
     Column("SEVERITY", keep=2),
@@ -51,11 +52,20 @@ def _trigger_cells(row: Row, now: float) -> list[Cell]:
         str(row.get("name")),
         state(row.get("state")),
         _ago(row.get("since"), now),
+        _counts(row.get("subjects")),
         str(row.get("fired", "-")),
         _ago(row.get("last_fired"), now),
         str(row.get("severity") or ""),
         "; ".join([*([why] if why else []), *notes]),
     ]
+
+
+def _counts(subjects: Any) -> str:
+    """`1 firing, 4 ok`; nothing for a trigger without `each`."""
+    if not isinstance(subjects, dict) or sum(n for n in subjects.values() if isinstance(n, int)) < 2:
+        return ""
+    ordered = sorted(subjects.items(), key=lambda item: _urgency(item[0]))
+    return ", ".join(f"{number} {word}" for word, number in ordered)
 
 
 def show(session: Session, options: Namespace) -> int:
@@ -94,11 +104,12 @@ def _trigger_facts(result: Row, now: float) -> list[tuple[str, list[Cell]]]:
 
 
 def _source(session: Session, source: Any) -> None:
-    if isinstance(source, str) and source.strip():
+    lines = source_lines(source)
+    if lines:
         session.screen.line()
         session.screen.line(Styled("source", "bold"))
-        for line in source.rstrip().split("\n"):
-            session.screen.line("  " + line.expandtabs())
+    for line in lines:
+        session.screen.line("  " + line.expandtabs())
 
 
 SUBJECT_COLUMNS = (
