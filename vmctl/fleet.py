@@ -41,7 +41,7 @@ RUN_COLUMNS = (
     Column("CLIENT"),
     Column("STATE"),
     Column("TOOK", keep=5, right=True),
-    Column("RESULT", keep=8, flexible=True, lines=4),
+    Column("RESULT", keep=8, flexible=True, least=30, lines=4),
 )
 
 
@@ -84,7 +84,7 @@ def _output(session: Session, piece: Row) -> None:
         session.screen.line(Styled("  | ", "dim"), line)
 
 
-CONTROL_COLUMNS = (Column("CLIENT"), Column("STATE"), Column("ANSWER", keep=8, flexible=True, lines=4))
+CONTROL_COLUMNS = (Column("CLIENT"), Column("STATE"), Column("ANSWER", keep=8, flexible=True, least=30, lines=4))
 
 
 def control(session: Session, options: Namespace) -> int:

@@ -22,7 +22,7 @@ TRIGGER_COLUMNS = (
     Column("FIRED", keep=5, right=True),
     Column("LAST", keep=6, right=True),
     Column("SEVERITY", keep=2),
-    Column("WHY", keep=8, flexible=True, lines=3),
+    Column("WHY", keep=8, flexible=True, least=30, lines=3),
 )
 
 
@@ -116,7 +116,7 @@ SUBJECT_COLUMNS = (
     Column("SUBJECT"),
     Column("STATE"),
     Column("SINCE", keep=6, right=True),
-    Column("WHY", keep=8, flexible=True, lines=4),
+    Column("WHY", keep=8, flexible=True, least=30, lines=4),
     Column("VALUES", keep=5, flexible=True, lines=4),
 )
 
@@ -234,7 +234,7 @@ SILENCE_COLUMNS = (
     Column("LEFT", right=True),
     Column("UNTIL", keep=7),
     Column("WHO", keep=6),
-    Column("WHY", keep=8, flexible=True, lines=3),
+    Column("WHY", keep=8, flexible=True, least=30, lines=3),
 )
 
 
