@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from common.parameters import ParameterFault
-from common.plugin import CommandFailed, Refused, Site, Unknown
+from common.plugin import CommandFailed, Measured, Refused, Site, Unknown
 from common.protocol import Value
 from vmclient.frames import Done, Frames, Importing, Job, Log, Ready, Setup, ToWorker, frame, to_worker
 from vmclient.loader import Found, Loader, said
@@ -88,7 +88,9 @@ class Worker:
             arguments = found.signature.bind(job.positional, job.named, self._site())
             if job.check:
                 return Done(job.id, "ok")
-            value = carried(found.function(**arguments), job.bytes_max)
+            given = found.function(**arguments)
+            unit = given.unit if isinstance(given, Measured) else found.plugin.unit
+            value = carried(given.value if isinstance(given, Measured) else given, job.bytes_max)
         except (Refused, ParameterFault) as fault:
             return Done(job.id, "refused", reason=str(fault)[:TEXT_MAX])
         except Unknown as fault:
@@ -99,7 +101,7 @@ class Worker:
             return Done(job.id, "error", reason=f"{job.kind} {job.plugin}: out of memory", spoiled="it ran out of memory")
         except BaseException as fault:  # noqa: BLE001 - whatever a plugin raises, SystemExit included, costs only its own job
             return Done(job.id, "error", reason=f"{job.kind} {job.plugin}: {said(fault)}"[:TEXT_MAX])
-        return Done(job.id, "ok", value, unit=found.plugin.unit)
+        return Done(job.id, "ok", value, unit=str(unit)[:255])
 
     @staticmethod
     def _failed(job: Job, fault: CommandFailed) -> Done:
