@@ -21,5 +21,12 @@ test: venv
 quick: venv
 	$(V)/pytest -n 2 -m 'not slow'
 
+# A farm of real daemons in a temporary folder: shown and ended, or left running until Ctrl-C.
+demo: venv
+	$(V)/python -m demo demo
+
+run: venv
+	$(V)/python -m demo run
+
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -17,14 +17,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from msgspec import Meta, Struct
 
 from common import protocol
-from common.protocol import ClbControl, Message, Name
+from common.bus.contract import PAYLOAD_BYTES_MAX
+from common.protocol import Address, ClbControl, Message, ProtocolError
 
 MAGIC = b"VMH1"
 SIGNATURE_BYTES = 64
 SKEW_S = 30.0  # how far two hosts' clocks may stand apart before messages count as expired or from the future
-TTL_S_MAX = 3600.0  # a message may be valid this long; it bounds what a receiver must remember against replay
+TTL_S_MAX = 3600.0  # a message may be valid this long
 TO_MAX = 10_000  # names in one envelope
 ID_MAX = 2**63 - 1
+WINDOW = 64  # ids remembered of one sender; ids rise, so what lies below the window counts as received
+HELLO_BYTES_MAX = 65_536  # a hello by an unknown key
 
 Role = Literal["manager", "client"]
 Reason = Literal[
@@ -50,6 +53,11 @@ class Rejected(Exception):
         self.reason: Reason = reason
         self.sender = sender
 
+    @property
+    def silent(self) -> bool:
+        """Neither to be logged nor to be counted as a fault: what comes by a group is often for others of the group."""
+        return self.reason == "not-addressed"
+
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
@@ -67,11 +75,11 @@ class Envelope:
 
 
 class _Header(Struct, frozen=True, array_like=True):
-    sender: Name
+    sender: Address
     id: Annotated[int, Meta(gt=0, le=ID_MAX)]
-    to: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=TO_MAX)]
+    to: Annotated[tuple[Address, ...], Meta(min_length=1, max_length=TO_MAX)]
     in_reply_to: Annotated[int, Meta(ge=0, le=ID_MAX)]
-    created: float
+    created: Annotated[float, Meta(ge=0, le=1e11)]
     ttl_s: Annotated[float, Meta(gt=0, le=TTL_S_MAX)]
     epoch: Annotated[int, Meta(ge=0, le=ID_MAX)]
     body: bytes
@@ -88,7 +96,9 @@ _header_encoder = msgspec.msgpack.Encoder()
 
 
 class Sealer:
-    """Signs what one daemon says. Ids rise strictly, also over restarts, because they start from the clock in ns."""
+    """Signs what one daemon says. Ids rise strictly, also over restarts, because they start from the clock in ns.
+
+    One thread takes ids; what it seals must reach the bus in that order, or receivers take it for a replay."""
 
     def __init__(self, name: str, key: Ed25519PrivateKey) -> None:
         self.name = name
@@ -110,10 +120,11 @@ class Sealer:
         epoch: int = 0,
         id: int = 0,
     ) -> bytes:
-        """`id`: one taken from next_id before, when the caller must know it; else the next. Raises ProtocolError."""
+        """`id`: one taken from next_id before, when the caller must know it; else the next. Raises ProtocolError for what no
+        receiver would take."""
         header = _Header(self.name, id or self.next_id(now), to, in_reply_to, now, ttl_s, epoch, protocol.encode(message))
-        signed = MAGIC + _header_encoder.encode(header)
-        return MAGIC + self._key.sign(signed) + signed[len(MAGIC) :]
+        encoded = _encoded(header)
+        return MAGIC + self._key.sign(MAGIC + encoded) + encoded
 
 
 class Opener:
@@ -128,18 +139,19 @@ class Opener:
         self.epoch = epoch
         self._keys = keys
         self._floors = dict(floors or {})
-        self._seen: dict[str, dict[int, float]] = {}  # sender -> id -> forget after (wall clock)
+        self._seen: dict[str, set[int]] = {}  # ids above the floor
 
     def open(self, data: bytes, now: float) -> Envelope:
         """Raises Rejected, and nothing else, whatever the bytes are."""
-        header, role = self._verified(data)
-        self._check_time(header, now)
-        if not self.addresses.intersection(header.to):
-            raise Rejected("not-addressed", header.sender, f"signed for {', '.join(header.to[:5])}")
-        self._check_fresh(header, now)
+        header, encoded, signature = _split(data)
+        if self.addresses.isdisjoint(header.to):  # before the signature, whose check costs 100 times as much
+            raise Rejected("not-addressed", header.sender, f"is for {', '.join(header.to[:5])}")
+        role = self._verified(header, encoded, signature)
+        _check_time(header, now)
+        self._check_fresh(header)
         message = self._message(header)
         self._check_role(header, role, message)
-        self._remember(header, now)
+        self._remember(header)
         return Envelope(
             header.sender, role, header.id, header.to, header.in_reply_to,
             header.created, header.ttl_s, header.epoch, message,
@@ -149,36 +161,29 @@ class Opener:
         """What to persist, so that nothing is accepted twice over a restart."""
         return dict(self._floors) | {sender: max(ids) for sender, ids in self._seen.items() if ids}
 
-    def _verified(self, data: bytes) -> tuple[_Header, Role]:
-        header, signed, signature = _split(data)
-        known = self._keys.find(header.sender)
+    def forget(self, sender: str) -> None:
+        """To be called when a sender gets another key: its ids start anew, and a clock that was wrong no longer counts."""
+        self._floors.pop(sender, None)
+        self._seen.pop(sender, None)
+
+    def _verified(self, header: _Header, encoded: bytes, signature: bytes) -> Role:
+        sender = header.sender
+        known = self._keys.find(sender)
         if known is None:
-            raise Rejected("unknown-key", header.sender, f"{header.sender} has no key here")
+            raise Rejected("unknown-key", sender, f"{sender} has no key here")
         key, role, state = known
         try:
-            key.verify(signature, signed)
+            key.verify(signature, MAGIC + encoded)
         except InvalidSignature:
-            raise Rejected("bad-signature", header.sender, f"the signature is not made by the key of {header.sender}") from None
+            raise Rejected("bad-signature", sender, f"the signature is not made by the key of {sender}") from None
         if state == "pending":
-            raise Rejected("pending-key", header.sender, f"the key of {header.sender} waits to be accepted")
-        if state == "rejected":
-            raise Rejected("rejected-key", header.sender, f"the key of {header.sender} was rejected")
-        return header, role
+            raise Rejected("pending-key", sender, f"the key of {sender} waits to be accepted")
+        if state != "accepted":
+            raise Rejected("rejected-key", sender, f"the key of {sender} was rejected")
+        return role
 
-    @staticmethod
-    def _check_time(header: _Header, now: float) -> None:
-        age_s = now - header.created
-        if not age_s <= header.ttl_s + SKEW_S:  # also true for NaN
-            raise Rejected(
-                "expired",
-                header.sender,
-                f"made {age_s:.0f} s ago by the clock of {header.sender}, valid {header.ttl_s:.0f} s",
-            )
-        if age_s < -SKEW_S:
-            raise Rejected("future", header.sender, f"made {-age_s:.0f} s in the future by the clock of {header.sender}")
-
-    def _check_fresh(self, header: _Header, now: float) -> None:
-        if header.id <= self._floors.get(header.sender, 0) or header.id in self._seen.get(header.sender, {}):
+    def _check_fresh(self, header: _Header) -> None:
+        if header.id <= self._floors.get(header.sender, 0) or header.id in self._seen.get(header.sender, ()):
             raise Rejected("replayed", header.sender, f"message {header.id} of {header.sender} was received before")
 
     @staticmethod
@@ -197,41 +202,72 @@ class Opener:
                 raise Rejected("old-epoch", header.sender, f"epoch {header.epoch}, now is {self.epoch}")
             self.epoch = header.epoch
 
-    def _remember(self, header: _Header, now: float) -> None:
-        ids = self._seen.setdefault(header.sender, {})
-        if len(ids) % 64 == 63:
-            gone = [id for id, until in ids.items() if until < now]
-            for id in gone:
-                del ids[id]
-            self._floors[header.sender] = max([self._floors.get(header.sender, 0), *gone])
-        ids[header.id] = header.created + header.ttl_s + 2 * SKEW_S
+    def _remember(self, header: _Header) -> None:
+        ids = self._seen.setdefault(header.sender, set())
+        ids.add(header.id)
+        if len(ids) > WINDOW:  # a sender that says a million things costs us no more than one that says a hundred
+            old = sorted(ids)[: WINDOW // 2]
+            ids.difference_update(old)
+            self._floors[header.sender] = old[-1]
 
 
-def introduced(data: bytes) -> tuple[str, bytes, ClbControl] | None:
+def _check_time(header: _Header, now: float) -> None:
+    age_s, sender = now - header.created, header.sender
+    if not age_s <= header.ttl_s + SKEW_S:  # also true for NaN
+        raise Rejected("expired", sender, f"made {age_s:.0f} s ago by the clock of {sender}, valid {header.ttl_s:.0f} s")
+    if age_s < -SKEW_S:
+        raise Rejected("future", sender, f"made {-age_s:.0f} s in the future by the clock of {sender}")
+
+
+def introduced(data: bytes, now: float | None = None) -> tuple[str, bytes, ClbControl] | None:
     """(sender, raw public key, hello) when `data` is a hello that carries a key and is signed by that very key; else None.
 
-    For senders whose key is not known yet: the manager keeps it as pending. Proves possession of the key, nothing else."""
+    For senders whose key is not known yet: the manager keeps it as pending. Proves possession of the key, nothing else. With
+    `now`, an old hello is None too: else anybody can send what a host said before it got its present key. Who calls this for
+    strangers must limit how often (ratelimit.Bucket): a signature check costs 0.1 ms."""
+    if len(data) > HELLO_BYTES_MAX:
+        return None
     try:
-        header, signed, signature = _split(data)
+        header, encoded, signature = _split(data)
+        if now is not None:
+            _check_time(header, now)
         hello = protocol.decode(header.body)
-        if not isinstance(hello, ClbControl) or hello.verb != "hello":
+        if not isinstance(hello, ClbControl) or hello.verb != "hello" or not protocol.valid_name(header.sender):
             return None
         raw = hello.values.get("key")
         if not isinstance(raw, str):
             return None
         public = bytes.fromhex(raw)
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, signed)
-    except (Rejected, protocol.ProtocolError, ValueError, InvalidSignature):
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, MAGIC + encoded)
+    except (Rejected, ProtocolError, ValueError, InvalidSignature):
         return None
     return header.sender, public, hello
 
 
-def _split(data: bytes) -> tuple[_Header, bytes, bytes]:
-    start = len(MAGIC) + SIGNATURE_BYTES
-    if len(data) <= start or not data.startswith(MAGIC):
-        raise Rejected("garbage", "", "not an envelope")
+def _encoded(header: _Header) -> bytes:
     try:
-        header = _header_decoder.decode(memoryview(data)[start:])
+        encoded = _header_encoder.encode(header)
+        _header_decoder.decode(encoded)
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as fault:
+        raise ProtocolError(f"cannot seal: {_short(fault)}") from None
+    if len(MAGIC) + SIGNATURE_BYTES + len(encoded) > PAYLOAD_BYTES_MAX:
+        raise ProtocolError(f"cannot seal: {len(encoded)} bytes, the limit is {PAYLOAD_BYTES_MAX} with the envelope")
+    return encoded
+
+
+def _split(data: bytes) -> tuple[_Header, bytes, bytes]:
+    """Header, its bytes, the signature over MAGIC and these bytes."""
+    start = len(MAGIC) + SIGNATURE_BYTES
+    if not start < len(data) <= PAYLOAD_BYTES_MAX or not data.startswith(MAGIC):
+        raise Rejected("garbage", "", "not an envelope")
+    encoded = data[start:]
+    try:
+        header = _header_decoder.decode(encoded)
     except (msgspec.DecodeError, RecursionError, ValueError, OverflowError) as fault:
-        raise Rejected("garbage", "", f"not an envelope: {fault}") from None
-    return header, MAGIC + data[start:], data[len(MAGIC) : start]
+        raise Rejected("garbage", "", f"not an envelope: {_short(fault)}") from None
+    return header, encoded, data[len(MAGIC) : start]
+
+
+def _short(fault: Exception) -> str:
+    """Faults quote what they found, and that may be anything."""
+    return ascii(str(fault)[:200])[1:-1]

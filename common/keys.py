@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from common.envelope import Role
-from common.protocol import valid_address
+from common.protocol import valid_name
 
 KEY_BYTES = 32
 LINE_TAG = "vmherd-ed25519"
@@ -99,7 +99,7 @@ def fingerprint(raw: bytes) -> str:
 
 def own_key(state: Path, name: str) -> Ed25519PrivateKey:
     """The daemon's key `<state>/key`, made at first start, and beside it `key.pub`. Raises KeyFault."""
-    if not valid_address(name):
+    if not valid_name(name):
         raise KeyFault(f"{name!r} is no name for a daemon: letters, digits, dot, dash and underscore only")
     path = state / "key"
     with _naming(path):
@@ -201,7 +201,7 @@ def _local(path: Path) -> tuple[str, bytes, Role]:
 
 
 def _public(raw: bytes, name: str) -> Ed25519PublicKey:
-    if not valid_address(name):
+    if not valid_name(name):
         raise KeyFault(f"{name!r} is no name for a daemon: letters, digits, dot, dash and underscore only")
     if len(raw) != KEY_BYTES:
         raise KeyFault(f"the key of {name} has {len(raw)} bytes, not {KEY_BYTES}")

@@ -7,27 +7,47 @@ group `managers`, so that every standby has the state. See docs/protocol.md.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from common.bus.contract import PAYLOAD_BYTES_MAX
+from common.msgpack_size import objects_over
 
 GROUP_MANAGERS = "managers"
 GROUP_CLIENTS = "clients"
 
+RESERVED = frozenset({GROUP_MANAGERS, GROUP_CLIENTS, "all"})  # no daemon may be called so
+
+DEPTH_MAX = 8  # lists and dicts within each other, in one Value; a deeper one would overflow the stack of who prints it
+ITEMS_MAX = 10_000  # readings, errors or names in one message
+OBJECTS_MAX = 1_000_000  # msgpack objects in one message: one byte of it can become 72 bytes of memory, an empty dict
+
 ADDRESS_PATTERN = r"\A[A-Za-z0-9_][A-Za-z0-9._-]*\Z"  # no path, no hidden file, nothing that could forge a log line
+NAME_PATTERN = r"\A[^\x00-\x1f\x7f-\x9f\u2028\u2029]+\Z"  # one line
 
 Address = Annotated[str, Meta(min_length=1, max_length=255, pattern=ADDRESS_PATTERN)]
 """A daemon or a group, as envelopes name them."""
 
-Name = Annotated[str, Meta(min_length=1, max_length=255)]
+Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=NAME_PATTERN)]
+Names = Annotated[tuple[Name, ...], Meta(max_length=ITEMS_MAX)]
 Text = Annotated[str, Meta(max_length=65536)]
+Word = Annotated[str, Meta(max_length=255)]
+Seconds = Annotated[float, Meta(ge=0, le=1e10)]  # so neither NaN nor infinite
 
 Value = None | bool | int | float | str | list[Any] | dict[str, Any]
-"""What a property or a result may be: what msgpack and JSON both carry."""
+"""What a property or a result may be: what msgpack and JSON both carry, at most DEPTH_MAX deep. Whole numbers have 64 bits."""
 
+
+if TYPE_CHECKING:
+    _Value = Value
+    _Values = dict[str, Value]
+else:  # as msgspec checks it while it decodes: no bytes, no extension types, no other keys than strings, no deep nesting
+    _Value = _plain = None | bool | int | float | str
+    for _ in range(DEPTH_MAX):
+        _Value = _plain | list[_Value] | dict[str, _Value]
+    _Values = dict[Annotated[str, Meta(max_length=255)], _Value]
 
 _address = re.compile(ADDRESS_PATTERN)
 
@@ -35,6 +55,11 @@ _address = re.compile(ADDRESS_PATTERN)
 def valid_address(name: str) -> bool:
     """May a daemon or a group be called so?"""
     return len(name) <= 255 and _address.match(name) is not None
+
+
+def valid_name(name: str) -> bool:
+    """May a daemon be called so?"""
+    return valid_address(name) and name not in RESERVED
 
 
 class ProtocolError(Exception):
@@ -48,24 +73,24 @@ class Reading(Struct, frozen=True, kw_only=True):
     `ticks` is the period in seconds (-1: never by the clock)."""
 
     name: Name
-    value: Value = None
-    type: str = "str"
-    unit: str = ""
-    age_s: float = 0.0
-    ticks: float = -1.0
+    value: _Value = None
+    type: Word = "str"
+    unit: Word = ""
+    age_s: Seconds = 0.0
+    ticks: Annotated[float, Meta(ge=-1, le=1e10)] = -1.0
     error: Text = ""
 
 
 class GetProp(Struct, frozen=True, kw_only=True, tag="GETPROP"):
     """Send the last values read. No names: all."""
 
-    names: tuple[Name, ...] = ()
+    names: Names = ()
 
 
 class FetchProp(Struct, frozen=True, kw_only=True, tag="FETCHPROP"):
     """Read now, then answer. No names: all."""
 
-    names: tuple[Name, ...] = ()
+    names: Names = ()
 
 
 class Execute(Struct, frozen=True, kw_only=True, tag="EXECUTE"):
@@ -73,7 +98,7 @@ class Execute(Struct, frozen=True, kw_only=True, tag="EXECUTE"):
 
     execution: Name
     command: Name
-    parameters: dict[str, Value] = {}
+    parameters: _Values = {}
     timeout_s: Annotated[float, Meta(gt=0, le=86400)] = 60.0
 
 
@@ -81,7 +106,7 @@ class Control(Struct, frozen=True, kw_only=True, tag="CONTROL"):
     """A verb for the receiving daemon itself: ping, reload, set-ticks, pause, resume, shutdown, ..."""
 
     verb: Name
-    arguments: dict[str, Value] = {}
+    arguments: _Values = {}
 
 
 class PropVal(Struct, frozen=True, kw_only=True, tag="PROPVAL"):
@@ -93,23 +118,23 @@ class PropVal(Struct, frozen=True, kw_only=True, tag="PROPVAL"):
 class PropList(Struct, frozen=True, kw_only=True, tag="PROPLIST"):
     """Several readings, failed ones included. `complete`: these are all properties this client has."""
 
-    readings: tuple[Reading, ...]
+    readings: Annotated[tuple[Reading, ...], Meta(max_length=ITEMS_MAX)]
     complete: bool = False
 
 
 class PropErr(Struct, frozen=True, kw_only=True, tag="PROPERR"):
     """The named properties could not be given: no such property, reader failed, timed out. Name -> reason."""
 
-    errors: dict[Name, Text]
+    errors: Annotated[dict[Name, Text], Meta(max_length=ITEMS_MAX)]
 
 
 class ExecVal(Struct, frozen=True, kw_only=True, tag="EXECVAL"):
     """A command ended well. `repeated`: answered from the record of an earlier run."""
 
     execution: Name
-    result: Value = None
+    result: _Value = None
     output: str = ""
-    elapsed_s: float = 0.0
+    elapsed_s: Seconds = 0.0
     repeated: bool = False
 
 
@@ -119,9 +144,9 @@ class ExecErr(Struct, frozen=True, kw_only=True, tag="EXECERR"):
     execution: Name
     kind: Literal["error", "timeout", "refused", "busy", "interrupted"]
     reason: Text
-    result: Value = None
+    result: _Value = None
     output: str = ""
-    elapsed_s: float = 0.0
+    elapsed_s: Seconds = 0.0
     repeated: bool = False
 
 
@@ -131,7 +156,7 @@ class ClbControl(Struct, frozen=True, kw_only=True, tag="CLB_CONTROL"):
     verb: Name
     ok: bool = True
     reason: Text = ""
-    values: dict[str, Value] = {}
+    values: _Values = {}
 
 
 Request = GetProp | FetchProp | Execute | Control
@@ -151,21 +176,30 @@ def kind(message: Message) -> str:
 
 
 def encode(message: Message) -> bytes:
-    """Raises ProtocolError when it is over PAYLOAD_BYTES_MAX or holds what msgpack cannot carry."""
+    """Raises ProtocolError when the other side would not take it: too large, too deep, or what msgpack cannot carry."""
     try:
         data = _encoder.encode(message)
     except (TypeError, ValueError, OverflowError, RecursionError) as fault:
+        raise ProtocolError(f"cannot encode {kind(message)}: {_short(fault)}") from None
+    try:
+        decode(data)
+    except ProtocolError as fault:
         raise ProtocolError(f"cannot encode {kind(message)}: {fault}") from None
-    if len(data) > PAYLOAD_BYTES_MAX:
-        raise ProtocolError(f"{kind(message)} has {len(data)} bytes, the limit is {PAYLOAD_BYTES_MAX}")
     return data
 
 
 def decode(data: bytes) -> Message:
     """Raises ProtocolError, and nothing else, whatever the bytes are."""
     if len(data) > PAYLOAD_BYTES_MAX:
-        raise ProtocolError(f"message of {len(data)} bytes, the limit is {PAYLOAD_BYTES_MAX}")
+        raise ProtocolError(f"{len(data)} bytes, the limit is {PAYLOAD_BYTES_MAX}")
+    if objects_over(data, OBJECTS_MAX):
+        raise ProtocolError(f"more than {OBJECTS_MAX} objects")
     try:
         return _decoder.decode(data)
     except (msgspec.DecodeError, RecursionError, ValueError, OverflowError) as fault:
-        raise ProtocolError(f"not a message: {fault}") from None
+        raise ProtocolError(f"not a message: {_short(fault)}") from None
+
+
+def _short(fault: Exception) -> str:
+    """Faults quote what they found, and that may be anything."""
+    return ascii(str(fault)[:200])[1:-1]

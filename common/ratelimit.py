@@ -1,4 +1,4 @@
-"""Says the first of many equal things, then counts. No clock, no log: `now` comes in, sentences come out."""
+"""How often: says the first of many equal things, then counts; lets so many a second pass. No clock, no log: `now` comes in."""
 
 from __future__ import annotations
 
@@ -57,3 +57,22 @@ class RateLimit:
         if len(self._counts) < self._keys_max and now - count.since >= self._every_s:
             self._counts[key] = _Count(now, count.what)  # goes on counting: a steady flood gives one line a period
         return [f"{count.what.replace('{}', str(count.more))} in {now - count.since:.0f} s"]
+
+
+class Bucket:
+    """Lets `rate_per_s` pass in the long run and `burst` at once: costly work that strangers can cause."""
+
+    def __init__(self, rate_per_s: float, burst: float) -> None:
+        self._rate_per_s = rate_per_s
+        self._burst = burst
+        self._left = burst
+        self._at = 0.0
+
+    def allows(self, now: float) -> bool:
+        """One more? `now` is monotonic, in seconds."""
+        self._left = min(self._burst, self._left + max(0.0, now - self._at) * self._rate_per_s)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

@@ -60,6 +60,7 @@ PUSH_TOGETHER_S = 0.25  # readings pushed while others are being read wait this 
 LATER_MAX = 1000  # answers that were asked to come with jitter
 JOURNAL_KEEP_S = 2 * 86_400.0
 FORGET_EVERY_S = 3600.0
+GREET_AGAIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class Host:
         self._push_mono = now.mono
         self._forget_at = now.mono + FORGET_EVERY_S
         self._begun = dict(begun or {})
+        self._greeted: dict[str, float] = {}  # manager -> when; only keys we trust come this far, so it stays small
 
     def step(self, event: Event, now: Moment) -> list[Effect]:
         """All that is to be done because of this event, in order. The last effect may be a WakeAt."""
@@ -137,8 +139,15 @@ class Host:
         if isinstance(message, Control):
             return controls.obey(self, envelope, now)
         if isinstance(message, ClbControl) and message.verb == "hello" and envelope.role == "manager":
-            return [self.hello(in_reply_to=envelope.id)]
+            return self._greet(envelope, now)
         return []
+
+    def _greet(self, envelope: Envelope, now: Moment) -> list[Effect]:
+        """A manager has come: it needs to know us. Not more often than that, whatever it answers to our hello."""
+        if now.mono - self._greeted.get(envelope.sender, -GREET_AGAIN_S) < GREET_AGAIN_S:
+            return []
+        self._greeted[envelope.sender] = now.mono
+        return [self.hello(in_reply_to=envelope.id)]
 
     def _bus_changed(self, event: BusChanged, now: Moment) -> list[Effect]:
         if not isinstance(event.what, Opened):

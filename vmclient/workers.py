@@ -125,7 +125,7 @@ class Pool:
         if not self._workers:
             self._start_worker(self.clock())
 
-    def reconfigure(self, setup: Setup) -> None:
+    def reconfigure(self, setup: Setup, *, start: bool = True) -> None:
         """Another configuration from now on: idle workers go, busy ones finish their job first."""
         self.setup, self._excluded, self._told = setup, {}, False
         self._failures, self._not_before = 0, 0.0
@@ -133,7 +133,8 @@ class Pool:
             worker.old = True
             if worker.state in ("idle", "starting"):
                 self._dismiss(worker)
-        self._start_worker(self.clock())
+        if start:
+            self._start_worker(self.clock())
 
     def submit(self, key: str, job: Job) -> None:
         """`job.id` is set here. At most one job of a key at a time is the caller's promise."""

@@ -172,12 +172,8 @@ def _add_triggers(commands: Commands) -> None:
 
 
 def _add_silence(commands: Commands) -> None:
-    silence = _command(
-        commands,
-        "silence",
-        "keep triggers quiet for a while: silence WHAT --for 2h --why '...', list, remove",
-        "rules:silences",
-    )
+    help = "keep triggers quiet for a while: silence WHAT --for 2h --why '...'; list, remove"
+    silence = _command(commands, "silence", help, "rules:silences")
     below = silence.add_subparsers(title="commands", metavar="COMMAND")
     add = _command(below, "add", "silence a trigger, client:NAME, group:NAME or all", "rules:silence")
     _completed(add, "what", by="silence", metavar="WHAT", help="a trigger, client:NAME, group:NAME or all")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from vmctl.session import Row, Session
 
 SHELLS = ("bash", "zsh", "fish")
+_PLAIN = re.compile(r"[\w.:@+-]+")  # a shell may evaluate what it completes: nothing of meaning to it is offered
 ANSWER_S = 1.0  # a person waits with a finger on TAB
 
 
@@ -33,7 +35,7 @@ class Completer:
             return []
         finally:
             link.close()
-        return sorted({name for name in found if name.startswith(prefix) and name.isprintable() and " " not in name})
+        return sorted({name for name in found if name.startswith(prefix) and _PLAIN.fullmatch(name)})
 
 
 def _rows(link: Link, op: str) -> list[Row]:

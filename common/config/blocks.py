@@ -5,6 +5,7 @@ Python's own tokenizer finds the closing brace, so braces in strings, comments, 
 
 from __future__ import annotations
 
+import re
 import tokenize
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,17 +14,20 @@ OPENING = {"(": ")", "[": "]", "{": "}"}
 CLOSING = {closing: opening for opening, closing in OPENING.items()}
 TYPOGRAPHIC = {"“": '"', "”": '"', "„": '"', "‟": '"', "«": '"', "»": '"', "‘": "'", "’": "'", "‚": "'", "‛": "'"}
 INDENT = "    "
+_HEADER = re.compile(r"\[[^\[\]]+\]\s*(#.*)?")
+_ASSIGNMENT = re.compile(r"\s*\w+\s*=(?!=)")
 _SILENT = {tokenize.NL, tokenize.NEWLINE, tokenize.COMMENT}
 _STRINGS = {"STRING", "FSTRING_MIDDLE"}  # the second from Python 3.12 on
 
 
 @dataclass(slots=True)
 class Block:
-    """One block. Rows count from 0 in the lines given; `end_row` is -1 where it is never closed. `faults`: (row, sentence)."""
+    """One block. Rows count from 0 in the lines given; `end_row` is -1 where it is never closed. `faults`: (row, sentence).
+
+    `text` begins on the row of the brace, with an empty line where nothing stands behind the brace."""
 
     row: int
     text: str = ""
-    text_row: int = 0  # row of the first character of `text`
     end_row: int = -1
     after: str = ""  # what follows the closing brace on its line
     faults: list[tuple[int, str]] = field(default_factory=list)
@@ -45,7 +49,7 @@ class _Scan:
 
 def read_block(lines: Sequence[str], row: int, column: int) -> Block:
     """The block whose opening brace stands at `lines[row][column]`. Lines have no line ends."""
-    block, scan = Block(row, text_row=row), _Scan()
+    block, scan = Block(row), _Scan()
     try:
         end = _scan(_tokens(lines, row, column), lines, row, scan)
     except (tokenize.TokenError, SyntaxError) as fault:  # IndentationError is a SyntaxError; 3.12 and later raise more
@@ -65,8 +69,7 @@ def read_block(lines: Sequence[str], row: int, column: int) -> Block:
         block.after = lines[block.end_row][end_column + 1 :]
         inner = [lines[row][column + 1 :], *lines[row + 1 : block.end_row + 1]]
         inner[-1] = inner[-1][: end_column - (column + 1 if block.end_row == row else 0)]
-        first, block.text = _dedent(inner, row, scan)
-        block.text_row = row + first
+        block.text = _dedent(inner, row, scan)
     return block
 
 
@@ -86,6 +89,8 @@ def _scan(tokens: Iterator[tokenize.TokenInfo], lines: Sequence[str], row: int, 
     """Row and column of the closing brace; a column in the first row counts from the opening brace."""
     for token in tokens:
         begin, end = row + token.start[0] - 1, row + token.end[0] - 1
+        if token.start[1] == 0 and token.string == "[" and _is_section(lines, begin):
+            return None
         if token.type in _SILENT:
             scan.hidden = scan.hidden or (token.type == tokenize.COMMENT and "}" in token.string and begin + 1) or 0
             continue
@@ -105,6 +110,12 @@ def _scan(tokens: Iterator[tokenize.TokenInfo], lines: Sequence[str], row: int, 
         if end == row:
             scan.first_row_opens = token.string == ":" and len(scan.stack) == 1
     return None
+
+
+def _is_section(lines: Sequence[str], row: int) -> bool:
+    """`[name]` and then `key = ...`: never what Python means within braces, so the closing brace was forgotten above."""
+    after = next((line for line in lines[row + 1 :] if line.strip() and not line.lstrip().startswith("#")), "")
+    return bool(_HEADER.fullmatch(lines[row]) and _ASSIGNMENT.match(after))
 
 
 def _close(closing: str, row: int, scan: _Scan) -> None:
@@ -128,19 +139,19 @@ def _never_closed(fault: Exception | None, scan: _Scan) -> str:
     return f"{text} (a # hides the closing brace after it)" if scan.hidden else text
 
 
-def _dedent(inner: list[str], row: int, scan: _Scan) -> tuple[int, str]:
-    """(rows left out at the top, text). The common indentation goes; a row that begins within a string stays as it is."""
+def _dedent(inner: list[str], row: int, scan: _Scan) -> str:
+    """The common indentation goes; a row that begins within a string stays as it is."""
     head = inner[0].strip()
-    plain = not head or head.startswith("#")
-    start = 1 if plain else 0
+    if head.startswith("#"):
+        head = ""
     own = [
         line
         for at, line in enumerate(inner[1:], row + 1)
         if at not in scan.inside_string and at not in scan.continued and line.strip() and not line.lstrip().startswith("#")
     ]
     margin = _common_indent(own)
-    deeper = INDENT if not plain and scan.first_row_opens else ""
-    text = [] if plain else [head if len(inner) == 1 else inner[0].lstrip()]
+    deeper = INDENT if head and scan.first_row_opens else ""
+    text = [inner[0].lstrip() if head else ""]
     for at, line in enumerate(inner[1:], row + 1):
         if at in scan.inside_string:
             text.append(line)
@@ -148,11 +159,7 @@ def _dedent(inner: list[str], row: int, scan: _Scan) -> tuple[int, str]:
             text.append("")
         else:
             text.append(deeper + line[len(_common_indent([line, margin + "."])) :])
-    while text and not text[0].strip():
-        del text[0]
-        start += 1
-    joined = "\n".join(text).rstrip()
-    return (start if joined else 0), joined
+    return "\n".join(text).rstrip()
 
 
 def _common_indent(lines: Sequence[str]) -> str:

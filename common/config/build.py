@@ -1,0 +1,278 @@
+"""Checked sections to the dataclasses of model.py, and what the keys mean together. Trees in, values and faults out.
+
+Everything that is wrong is added to `faults`, and the rest is built nevertheless, so that all faults come at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common.config import keys
+from common.config.code import check as check_code
+from common.config.model import (
+    BusConfig,
+    ClientConfig,
+    Fault,
+    LogConfig,
+    ManagerConfig,
+    PathsConfig,
+    ProgramConfig,
+    PropertyConfig,
+    TriggerConfig,
+    Where,
+)
+from common.config.tree import Section, Shape, Tree, known_near
+
+CLIENT_SHAPE = Shape((keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS), below={"programs": keys.PROGRAM})
+MANAGER_SHAPE = Shape((keys.MANAGER, keys.BUS, keys.LOG, keys.MANAGER_PATHS))
+PROPERTY_SHAPE = Shape(many=keys.PROPERTY)
+TRIGGER_SHAPE = Shape(many=keys.TRIGGER, code=True)
+
+_PARAMETER = re.compile(r"\{([A-Za-z_]\w*)\}", re.ASCII)
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was wrong, and what was only odd."""
+
+    faults: list[Fault] = field(default_factory=list)
+    warnings: list[Fault] = field(default_factory=list)
+
+    def fault(self, where: Where, text: str) -> None:
+        self.faults.append(Fault(where, text))
+
+    def warn(self, where: Where, text: str) -> None:
+        self.warnings.append(Fault(where, text))
+
+
+def client(tree: Tree, name: str, properties: tuple[PropertyConfig, ...], found: Findings) -> ClientConfig:
+    """`name`: of this host, where the file gives none."""
+    section = tree.section("client")
+    made = _fields(section, keys.CLIENT)
+    programs = tuple(_programs(tree, found))
+    config = ClientConfig(
+        **{
+            **made,
+            "name": made.get("name") or name,
+            "bus": _bus(tree, found),
+            "log": _log(tree, found),
+            "paths": _paths(tree, keys.CLIENT_PATHS),
+            "properties": properties,
+            "programs": programs,
+        }
+    )
+    if config.bus.engine == "embedded":
+        found.fault(tree.section("bus").at("engine"), "embedded is for the manager: a client connects to it (write spread)")
+    _allowed(config, section, tree, found)
+    return config
+
+
+def manager(tree: Tree, name: str, triggers: tuple[TriggerConfig, ...], found: Findings) -> ManagerConfig:
+    """`name`: of this host, where the file gives none."""
+    section = tree.section("manager")
+    made = _fields(section, keys.MANAGER)
+    config = ManagerConfig(
+        **{
+            **made,
+            "name": made.get("name") or name,
+            "bus": _bus(tree, found),
+            "log": _log(tree, found),
+            "paths": _paths(tree, keys.MANAGER_PATHS),
+            "triggers": triggers,
+        }
+    )
+    if config.managers and config.name not in config.managers:
+        found.fault(section.at("managers"), f"does not name this manager, {config.name} (list it as well)")
+    if config.notify and not config.notify[0].startswith("/"):
+        found.fault(section.at("notify"), f"{config.notify[0]!r} is no absolute path of a program")
+    return config
+
+
+def _fields(section: Section, table: keys.Table) -> dict[str, Any]:
+    """Field of the model -> value, for the keys that are there."""
+    made: dict[str, Any] = {}
+    for key in table.keys:
+        value = section.values.get(key.name)
+        if value is None or key.targets == ("-",) or key.check == "code()":
+            continue
+        parts = zip(key.targets, value, strict=True) if len(key.targets) > 1 else [(key.targets[0], value)]
+        made.update({target: part for target, part in parts if part is not None})
+    return made
+
+
+def _bus(tree: Tree, found: Findings) -> BusConfig:
+    section = tree.section("bus")
+    config = BusConfig(**_fields(section, keys.BUS))
+    if config.reconnect_min_s > config.reconnect_max_s:
+        key = "reconnect_max" if "reconnect_max" in section.values else "reconnect_min"
+        found.fault(section.at(key), "reconnect_min is above reconnect_max")
+    return config
+
+
+def _log(tree: Tree, found: Findings) -> LogConfig:
+    section = tree.section("log")
+    made = _fields(section, keys.LOG)
+    if "file" in made:
+        made["file"] = _from(tree, made["file"])
+    levels = section.parts.get("levels")
+    config = LogConfig(**made, levels=dict(levels.values) if levels else {})
+    if config.target == "file" and not config.file and "file" not in section.values:
+        found.fault(section.at("target"), "file needs the key file: which file")
+    if config.file and config.target != "file":
+        found.warn(section.at("file"), f"is not used, because target is {config.target}")
+    return config
+
+
+def _paths(tree: Tree, table: keys.Table) -> PathsConfig:
+    return PathsConfig(**{name: _from(tree, path) for name, path in _fields(tree.section("paths"), table).items()})
+
+
+def _from(tree: Tree, path: Path) -> Path:
+    """A relative path counts from the folder of the file it stands in."""
+    return Path(tree.file).parent / path
+
+
+# --- programs and what may be run -------------------------------------------------------------------------------------------
+
+
+def _programs(tree: Tree, found: Findings) -> Iterable[ProgramConfig]:
+    for name, section in tree.section("programs").parts.items():
+        argv: tuple[str, ...] = section.values.get("argv", ())
+        patterns = section.parts.get("patterns")
+        if not argv:
+            if "argv" not in section.places or "argv" in section.values:
+                found.fault(section.at("argv"), "is missing (write the absolute path and arguments, with commas between)")
+            continue
+        if not argv[0].startswith("/") or _PARAMETER.search(argv[0]):
+            found.fault(section.at("argv"), f"{argv[0]!r} is no absolute path of a program")
+        _check_patterns(section, argv, patterns, found)
+        made = {**_fields(section, keys.PROGRAM), "patterns": dict(patterns.values) if patterns else {}}
+        yield ProgramConfig(name=name, where=section.where, **made)
+
+
+def _check_patterns(section: Section, argv: tuple[str, ...], patterns: Section | None, found: Findings) -> None:
+    used = list(dict.fromkeys(name for word in argv for name in _PARAMETER.findall(word)))
+    known = patterns.places if patterns else {}
+    for name in used:
+        if name not in known:
+            found.fault(
+                section.at("argv"), f"{{{name}}} has no pattern: what may it be? (write {name} = ... below [[[patterns]]])"
+            )
+    for name in known:
+        if name not in used and patterns:
+            found.fault(patterns.at(name), f"argv has no {{{name}}}")
+
+
+def _allowed(config: ClientConfig, section: Section, tree: Tree, found: Findings) -> None:
+    programs = set(tree.section("programs").parts)
+    for command in config.allow:
+        kind, colon, program = command.partition(":")
+        if colon and kind != "exec":
+            found.fault(section.at("allow"), f"{command!r}: only exec has something behind a colon")
+        elif colon and program not in programs:
+            found.fault(section.at("allow"), f"{command!r}: no such program ({known_near(program, programs)})")
+    if "exec" in config.allow and not programs:
+        found.warn(section.at("allow"), "exec can run nothing: there is no program below [programs]")
+    if "service" in config.allow and not config.services:
+        found.warn(section.at("allow"), "service can do nothing: services is empty")
+
+
+# --- properties and triggers ------------------------------------------------------------------------------------------------
+
+
+def properties(trees: Iterable[Tree], found: Findings) -> tuple[PropertyConfig, ...]:
+    made: list[PropertyConfig] = []
+    for section in _once(trees, found):
+        if "command" not in section.places:
+            found.fault(section.at("command"), "is missing (which reader?)")
+        if "command" in section.values:
+            named = section.parts.get("*parameters")
+            given = {**_fields(section, keys.PROPERTY), "named": dict(named.values) if named else {}}
+            made.append(PropertyConfig(name=section.name, where=section.at("command"), **given))
+    return tuple(made)
+
+
+def triggers(trees: Iterable[Tree], found: Findings) -> tuple[TriggerConfig, ...]:
+    """Every trigger, with its Python compiled for a try and its `depends_on` followed."""
+    made: list[TriggerConfig] = []
+    depends: dict[str, tuple[Where, tuple[str, ...]]] = {}
+    for section in _once(trees, found):
+        trigger = _trigger(section, found)
+        depends[section.name] = (section.at("depends_on"), section.values.get("depends_on", ()))
+        if trigger:
+            made.append(trigger)
+    _check_depends(depends, found)
+    return tuple(made)
+
+
+def _once(trees: Iterable[Tree], found: Findings) -> Iterable[Section]:
+    """The sections of all files; a name that comes again in another file is a fault."""
+    seen: dict[str, Where] = {}
+    for tree in trees:
+        found.faults += tree.faults
+        found.warnings += tree.warnings
+        for name, section in tree.sections.items():
+            if name in seen:
+                found.fault(section.where, f"is there twice, first at {seen[name].file}:{seen[name].line}")
+            else:
+                seen[name] = section.where
+                yield section
+
+
+def _trigger(section: Section, found: Findings) -> TriggerConfig | None:
+    code = {name: section.code.get(name) for name in ("expr", "cmd", "recovery", "recovery_cmd")}
+    for name, block in code.items():
+        if block:
+            faults, warnings = check_code(block, "cmd" if name.endswith("cmd") else "expr")
+            found.faults += faults
+            found.warnings += warnings
+    made = _fields(section, keys.TRIGGER)
+    if "expr" not in section.places:
+        found.fault(section.at("expr"), "is missing (write expr = { ... }, the condition)")
+    if "fire" not in made and code["recovery"]:
+        made["fire"] = "once"
+    if code["recovery_cmd"] and made.get("fire") == "each" and not code["recovery"]:
+        found.warn(section.at("fire"), "with each, recovery_cmd runs only after the condition has been false once")
+    if not code["expr"]:
+        return None
+    return TriggerConfig(
+        name=section.name,
+        expr=code["expr"],
+        cmd=code["cmd"],
+        recovery=code["recovery"],
+        recovery_cmd=code["recovery_cmd"],
+        where=section.where,
+        **made,
+    )
+
+
+def _check_depends(depends: Mapping[str, tuple[Where, tuple[str, ...]]], found: Findings) -> None:
+    for name, (where, above) in depends.items():
+        for one in above:
+            if one not in depends:
+                found.fault(where, f"{one!r}: no such trigger ({known_near(one, depends)})")
+        circle = _circle(name, depends)
+        if circle and name == min(circle):
+            found.fault(where, f"goes in a circle: {' -> '.join([*circle, name])}")
+
+
+def _circle(start: str, depends: Mapping[str, tuple[Where, tuple[str, ...]]]) -> list[str]:
+    """The way from `start` back to itself, empty where there is none."""
+    before: dict[str, str] = {}
+    queue = [start]
+    while queue:
+        name = queue.pop(0)
+        for above in depends[name][1] if name in depends else ():
+            if above == start:
+                way = [name]
+                while way[-1] != start:
+                    way.append(before[way[-1]])
+                return way[::-1]
+            if above not in before:
+                before[above] = name
+                queue.append(above)
+    return []

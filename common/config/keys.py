@@ -1,0 +1,280 @@
+"""Every key of every file: its name, its check, what it says. The one table that the configspec, docs/configuration.md and the
+tests of the shipped files are made from. Pure data; defaults stand in model.py.
+
+A check is a call of configspec (validate.py), by a function of checks.py. Limits are seconds and bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.config.model import (
+    BusConfig,
+    ClientConfig,
+    LogConfig,
+    ManagerConfig,
+    PathsConfig,
+    ProgramConfig,
+    PropertyConfig,
+    TriggerConfig,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key. `fields`: where its value goes in the model, by default to the field of its own name."""
+
+    name: str
+    check: str
+    what: str
+    fields: tuple[str, ...] = ()
+    required: bool = False
+    default: str = ""  # where the model cannot say it
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return self.fields or (self.name,)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The keys of a section. `name` is as in the file, or in capitals where the user chooses it."""
+
+    name: str
+    model: type
+    keys: tuple[Key, ...]
+    what: str
+    parts: tuple[Part, ...] = ()
+
+    def key(self, name: str) -> Key | None:
+        return next((key for key in self.keys if key.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A section within a section whose keys the user names: `[[levels]]`. `spec` is its name towards ConfigObj."""
+
+    name: str
+    check: str
+    what: str
+    field: str
+    spec: str = ""
+
+
+BUS = Table(
+    "bus",
+    BusConfig,
+    (
+        Key(
+            "engine",
+            "choice('spread', 'embedded', 'memory')",
+            "`spread`: a Spread or vmbus daemon that runs already; `embedded`: the manager starts vmbus; `memory`: tests only",
+        ),
+        Key("daemon", "daemon()", "where the daemon listens: `PORT@HOST`, or `PORT` for its unix socket on this host"),
+        Key(
+            "module",
+            "choice('common.bus.spread', 'spread')",
+            "`common.bus.spread` is our client of Spread; `spread` the original C extension, where it is installed",
+        ),
+        Key("reconnect_min", "duration(0.01, 60)", "the first wait before a lost daemon is tried again", ("reconnect_min_s",)),
+        Key("reconnect_max", "duration(0.01, 3600)", "the wait grows up to this", ("reconnect_max_s",)),
+    ),
+    "The group-communication bus. The same in both daemons.",
+)
+
+LOG = Table(
+    "log",
+    LogConfig,
+    (
+        Key("target", "choice('stderr', 'file', 'syslog', 'journal')", "where the log goes"),
+        Key("file", "path()", "the log file; belongs to `target = file`", default="none"),
+        Key("level", "level()", "`DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`: what is less is left out"),
+    ),
+    "The log. The same in both daemons.",
+    (Part("levels", "level()", "a part of the daemon (bus, triggers, readers, ...) and its own level", "levels"),),
+)
+
+_PATHS = (
+    Key("state", "path()", "what must outlive a restart: key, accepted keys, journal, history"),
+    Key("run", "path()", "pid file and control socket"),
+    Key("plugins", "path()", "a folder with plugin modules of your own", default="none"),
+    Key(
+        "local_keys",
+        "path()",
+        "a folder where daemons of one machine lay their public keys, which are accepted without an operator",
+        default="none: an operator accepts every key",
+    ),
+)
+
+CLIENT_PATHS = Table(
+    "paths",
+    PathsConfig,
+    (*_PATHS, Key("properties", "path()", "the folder of the property files", ("-",), default="properties.d")),
+    "Where the daemon keeps what. A relative path counts from the folder of this file.",
+)
+
+MANAGER_PATHS = Table(
+    "paths",
+    PathsConfig,
+    (*_PATHS, Key("triggers", "path()", "the folder of the trigger files", ("-",), default="triggers.d")),
+    "Where the daemon keeps what. A relative path counts from the folder of this file.",
+)
+
+CLIENT = Table(
+    "client",
+    ClientConfig,
+    (
+        Key("name", "host()", "the full name of this host", default="the host's own full name"),
+        Key("groups", "groups()", "groups this client is in, besides `clients`: `dom0, mailers`"),
+        Key("plugins", "modules()", "modules with readers and commands"),
+        Key(
+            "allow",
+            "commands()",
+            "commands a manager may run here, no others: `service`, `log`, `exec`, or `exec:NAME` for one of [programs]",
+        ),
+        Key("services", "services()", "services that the command `service` may touch"),
+        Key(
+            "accept_managers",
+            "choice('listed', 'first')",
+            "`listed`: managers whose keys lie in STATE/managers. `first`: the first manager ever seen, and then only that one",
+        ),
+        Key("parallel", "whole(1, 64)", "commands that may run at the same time"),
+        Key("push_rate_max", "size(1024, 1073741824)", "bytes a second that pushed values may use", ("push_bytes_per_s_max",)),
+        Key("heartbeat", "duration(0.1, 3600)", "the client says something at least this often", ("heartbeat_s",)),
+    ),
+    "The client itself.",
+)
+
+PROGRAM = Table(
+    "NAME",
+    ProgramConfig,
+    (
+        Key(
+            "argv",
+            "words()",
+            "absolute path and arguments, with commas between; `{x}` is where the parameter x goes",
+            required=True,
+        ),
+        Key("timeout", "duration(0.1, 86400)", "past this the program is killed with all it started", ("timeout_s",)),
+        Key("output_max", "size(1, 16777216)", "what it prints beyond this is cut off", ("output_bytes_max",)),
+    ),
+    "A program that the command `exec` and the reader `exec` may run. Nothing else can be run.",
+    (Part("patterns", "pattern()", "a parameter and the regular expression that all of it must match", "patterns"),),
+)
+
+PROPERTY = Table(
+    "NAME",
+    PropertyConfig,
+    (
+        Key("command", "name()", "the reader: ram, cpu, load, disk, net, uptime, process, file, exec, ...", required=True),
+        Key(
+            "parameters",
+            "words()",
+            "what the reader is asked for, in its order: `MemFree`, or `/, percent` (`parametes` is taken as well)",
+            ("positional",),
+        ),
+        Key(
+            "return_type",
+            "choice('int', 'float', 'str', 'bool', 'list', 'dict')",
+            "what the value is made into; else it stays as the reader gives it",
+            default="as the reader gives it",
+        ),
+        Key("ticks", "ticks(0.1, 31622400)", "how often it is read; `-1`: only when somebody asks"),
+        Key("push", "choice('on_change', 'always', 'no')", "whether a new value is sent to the managers unasked"),
+        Key("timeout", "duration(0.01, 3600)", "past this the reader is stopped, and the value is unknown", ("timeout_s",)),
+        Key("unit", "text(32)", "shown behind the value", default="as the reader gives it"),
+        Key("keep", "whole(1, 100000)", "values the client remembers"),
+        Key("value_max", "size(1, 16000000)", "a larger value counts as a failure of the reader", ("type_bytes_max",)),
+    ),
+    "A property of this host. The name of the section is the name of the property.",
+    (
+        Part(
+            "parameters",
+            "word()",
+            "a parameter of the reader by name, instead of `parameters =`",
+            "named",
+            "named parameters",
+        ),
+    ),
+)
+
+MANAGER = Table(
+    "manager",
+    ManagerConfig,
+    (
+        Key("name", "host()", "the full name of this host", default="the host's own full name"),
+        Key("managers", "hosts()", "all managers of the farm, this one among them; empty: this one alone"),
+        Key("control_group", "account()", "a unix group whose members may use vmctl, besides the owner"),
+        Key("request_timeout", "duration(0.1, 3600)", "who has not answered by then is named", ("request_timeout_s",)),
+        Key("history_keep", "whole(1, 1000000)", "values remembered for each property of each client"),
+        Key("history_max", "duration(1, 31622400)", "how long they are remembered at most", ("history_max_s",)),
+        Key("stale_factor", "number(1, 1000)", "a value older than so many of its `ticks` is unknown"),
+        Key(
+            "silent_after",
+            "duration(0.1, 86400)",
+            "a client that says nothing for so long is shown as silent",
+            ("silent_after_s",),
+        ),
+        Key(
+            "grace",
+            "duration(0, 86400)",
+            "no trigger fires for so long after the start",
+            ("grace_s",),
+        ),
+        Key("refresh", "duration(0.1, 86400)", "clients without news for so long are asked for a sign of life", ("refresh_s",)),
+        Key("notify", "words()", "a program, and its arguments, that gets each notification as JSON on its standard input"),
+        Key("events_keep", "whole(100, 100000000)", "events kept in the history"),
+    ),
+    "The manager itself.",
+)
+
+TRIGGER = Table(
+    "NAME",
+    TriggerConfig,
+    (
+        Key("expr", "code()", "the condition: `{ ... }`, an expression in Python", required=True),
+        Key("cmd", "code()", "what to do when it holds: `{ ... }`, Python", default="nothing"),
+        Key("ticks", "ticks(0.1, 31622400)", "how often it is looked at; `-1`: never by the clock"),
+        Key("on_update_check", "flag()", "whether it is looked at when something it reads has changed"),
+        Key("each", "group()", "a group, or `clients`: looked at for each member by itself, which is `client` in the code"),
+        Key("for", "duration(0, 31622400)", "the condition must have held for so long", ("for_s",)),
+        Key("recovery", "code()", "a condition of its own for the end", default="the opposite of `expr`"),
+        Key("recovery_cmd", "code()", "what to do at the end", default="nothing"),
+        Key(
+            "fire",
+            "choice('each', 'once')",
+            "`each`: whenever the condition holds. `once`: not again before it has ended",
+            default="`each`; `once` where `recovery` is given",
+        ),
+        Key("cooldown", "duration(0, 31622400)", "after firing, quiet for so long", ("cooldown_s",)),
+        Key(
+            "unknown",
+            "choice('hold', 'false', 'true')",
+            "what a condition counts as that reads an unknown value",
+        ),
+        Key("depends_on", "names()", "triggers that must be calm: while one of them is firing, this one does not"),
+        Key(
+            "max_actions",
+            "rate(1000000, 1, 31622400)",
+            "at most so many firings in a time: `5 per 10m`; 0: no limit",
+            ("max_actions", "max_actions_window_s"),
+        ),
+        Key("max_share", "share()", "at most this share of the clients may be acted upon in the time of `max_actions`"),
+        Key("dry_run", "flag()", "only say what would be done"),
+        Key("grace", "duration(0, 31622400)", "not before the manager has led for so long", ("grace_s",)),
+        Key(
+            "flap",
+            "rate(1000, 1, 31622400)",
+            "so many changes in a time are flapping, and hold the trigger until it is calm: `4 per 10m`; 0: off",
+            ("flap_limit", "flap_window_s"),
+        ),
+        Key("budget", "duration(0.01, 60)", "time its code may take; past it the trigger is disabled", ("budget_s",)),
+        Key("keep", "whole(1, 100000)", "firings kept in the history"),
+        Key("severity", "choice('info', 'warning', 'critical')", "how bad it is, for people"),
+        Key("enabled", "flag()", "`no`: not looked at"),
+    ),
+    "A trigger. The name of the section is the name of the trigger.",
+)
+
+ALIASES = {"parametes": "parameters"}
+"""The prototype's own spelling, printed on its slides."""

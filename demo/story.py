@@ -1,0 +1,123 @@
+"""What the demonstration does: a farm comes up, a client is killed, the alive check notices and has another client act."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Any
+
+from demo import files
+from demo.processes import Failed, Farm
+from demo.show import Show
+
+WATCH_S = 6.0  # how long the farm is shown at peace
+FIRE_S = 25.0  # silent for SILENT_S, and what is slow on a busy machine
+TOLD_KINDS = ("client", "firing", "request")
+
+
+def start(farm: Farm, show: Show) -> None:
+    """Bus, manager, clients."""
+    show.plain(f"A farm of one bus, one manager and {len(files.HOSTS)} clients on this machine, below {farm.folder}")
+    farm.start_bus()
+    show.say(f"vmbus listens at 127.0.0.1:{farm.port}")
+    farm.start_manager()
+    show.say(f"vmmanager {files.MANAGER} is up and leads")
+    farm.start_clients()
+    show.say("the clients are connected: " + ", ".join(f"{host.name} ({', '.join(host.groups)})" for host in files.HOSTS))
+    show.say("rules of the prototype, from conf/examples: [ram_free] [client_query] [client_alive_check]; changed here:")
+    for change in files.CHANGES:
+        show.plain(f"            - {change}")
+
+
+def demo(farm: Farm, show: Show) -> str:
+    """The whole story; the sentence that sums it up. Raises Failed."""
+    start(farm, show)
+    show.head("The farm, with real values of this machine")
+    farm.wait("every client has told its free memory", lambda: _told(farm))
+    _watch(farm, show, WATCH_S)
+    killed_at = time.time()
+    pid = farm.kill(files.VICTIM)
+    show.head(f"{files.VICTIM} dies")
+    show.say(f"SIGKILL to the vmclient of {files.VICTIM} (pid {pid})", "bold red")
+    paged = _until_paged(farm, show)
+    show.say(f"{files.WATCHER} ran `page`: {paged!r}", "bold green")
+    show.head("What happened, from `vmctl events`; times count from the kill")
+    story = _events(farm, killed_at)
+    for line in story:
+        show.plain(f"  {line}")
+    after_s = time.time() - killed_at
+    return (
+        f"{files.VICTIM} was killed, client_alive_check fired, {files.WATCHER} ran the command {after_s:.1f} s after the kill"
+    )
+
+
+def _told(farm: Farm) -> bool:
+    told = {row["client"] for row in farm.ask("props", "ram_free") if row.get("value")}
+    return told == {host.name for host in files.HOSTS}
+
+
+def _table(farm: Farm, show: Show) -> None:
+    show.table(farm.ask("clients"), farm.ask("props"), farm.ask("triggers"))
+
+
+def _watch(farm: Farm, show: Show, for_s: float) -> None:
+    """On a terminal the table lives for a while; else it is shown once, at the end."""
+    end = time.monotonic() + for_s
+    while time.monotonic() < end:
+        farm.check_alive()
+        if show.live:
+            _table(farm, show)
+        time.sleep(0.5)
+    _table(farm, show)
+    show.settle()
+
+
+def _until_paged(farm: Farm, show: Show) -> str:
+    """Show how the client is lost and the trigger fires; what the other client's program wrote."""
+    paged = farm.folder / files.PAGED
+    end = time.monotonic() + FIRE_S
+    while not paged.exists() or not paged.read_text():
+        farm.check_alive()
+        if time.monotonic() > end:
+            raise Failed(f"{FIRE_S:.0f} s after the kill {files.WATCHER} has not run `page`:\n{_why(farm)}")
+        if show.live:
+            _table(farm, show)
+        time.sleep(0.3)
+    _table(farm, show)
+    show.settle()
+    return paged.read_text().splitlines()[0]
+
+
+def _why(farm: Farm) -> str:
+    shown: dict[str, Any] = farm.ask("trigger", "show", "client_alive_check")
+    return f"client_alive_check is {shown.get('state')}: {shown.get('why')}; firings: {shown.get('firings')}"
+
+
+def _events(farm: Farm, since: float) -> list[str]:
+    """The events of the story, each with its time since the kill."""
+    found = farm.ask("events", "--since", datetime.fromtimestamp(since - 0.5).isoformat(), "-n", "200")
+    lines = []
+    for row in found:
+        if row["kind"] in TOLD_KINDS and row["at"] >= since - 0.1:
+            lines.append(f"{row['at'] - since:+6.1f} s  {row['kind']:<8}{row['subject']}: {row['text']}")
+    return lines
+
+
+def run(farm: Farm, show: Show) -> None:
+    """The same farm, until Ctrl-C."""
+    start(farm, show)
+    show.head("The farm runs until you press Ctrl-C. In another terminal:")
+    vmctl = files.program("vmctl")[0]
+    show.plain(f"  export VMHERD_SOCKET={farm.socket}")
+    for words in (
+        "status",
+        "clients",
+        "get ram_free load --fetch --on all",
+        f"exec log text=hello --on {files.WATCHER}",
+        "events -f",
+    ):
+        show.plain(f"  {vmctl} {words}")
+    show.plain(f"Logs: {farm.folder}/*.log")
+    while True:
+        farm.check_alive()
+        time.sleep(0.5)

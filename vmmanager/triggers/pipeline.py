@@ -1,0 +1,389 @@
+"""A firing, step by step: code, disk, standbys, wishes, outcome (docs/design/0001). Decides not when to fire.
+
+No firing is lost and none doubled that the trigger's own rules forbid: what is acted upon was first heard back from the
+group `managers`, and a repeat goes out under the same execution ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from common.protocol import Value
+from vmmanager.events import CodeDone, Note, Notify, Persist, Record, RunCode, Stored, Wish
+from vmmanager.triggers import firing as firings
+from vmmanager.triggers.board import PART, Board
+from vmmanager.triggers.effects import Act, Effect, Tell
+from vmmanager.triggers.firing import Firing, Phase
+from vmmanager.triggers.rule import Rule
+from vmmanager.triggers.states import Seen, Subject
+
+RESUME_MAX_S = 300.0  # a firing older than this is not resumed by a new leader: what it saw is long past
+TOKEN = "firing:"
+SHARE_RETRY_S = 10.0
+
+
+class Pipeline:
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self.firings: dict[str, Firing] = {}
+        self._number = 0
+
+    # --- the leader's own firings -------------------------------------------------------------------------------------------
+
+    def start(self, subject: Subject, part: str) -> list[Effect]:
+        """Step 1. All limits have been looked at."""
+        board, rule, now = self._board, subject.rule, self._board.now
+        self._number += 1
+        firing = Firing(
+            id=f"{board.settings.name}-{int(now.wall * 1000)}-{self._number}",
+            trigger=rule.name,
+            subject=subject.name,
+            part="cmd" if part == "cmd" else "recovery_cmd",
+            at=now.wall,
+            by=board.settings.name,
+            operands=firings.operands(*subject.operands),
+            dry_run=rule.config.dry_run,
+        )
+        self.firings[firing.id] = firing
+        effects: list[Effect] = []
+        self._note_firing(subject, firing, effects)
+        if (rule.cmd if part == "cmd" else rule.recovery_cmd) is None:
+            return effects + self._ended(firing, rule)
+        subject.running = firing.id
+        subject.last_run = now.mono
+        effects.append(RunCode(firing.id, rule.name, subject.name, firing.part, rule.config.budget_s))
+        return effects
+
+    def _note_firing(self, subject: Subject, firing: Firing, effects: list[Effect]) -> None:
+        rule, now = subject.rule, self._board.now
+        rule.firings.append(firing.id)
+        subject.last_firing, subject.last_at = firing.id, firing.at
+        rule.last_fired = firing.at
+        rule.fired += 1
+        if firing.part == "cmd":
+            subject.fired = True
+            started = now.mono - max(0.0, now.wall - firing.at)
+            subject.cooldown_until = started + rule.config.cooldown_s
+            rule.window(now)
+            if rule.config.max_actions:
+                rule.starts.append(started)
+        self._forget_old(rule, effects)
+
+    def _forget_old(self, rule: Rule, effects: list[Effect]) -> None:
+        for _ in range(len(rule.firings) - max(rule.config.keep, 1)):
+            oldest = self.firings.get(rule.firings[0])
+            if oldest is not None and oldest.phase is not Phase.DONE:
+                return  # it is still under way; its turn comes later
+            rule.firings.popleft()
+            if oldest is not None:
+                del self.firings[oldest.id]
+                effects.append(Persist("firing", oldest.id, None))
+
+    def code_done(self, done: CodeDone) -> list[Effect]:
+        """Step 2: the wishes are known."""
+        firing = self.firings.get(done.firing)
+        if firing is None or firing.phase is not Phase.RUNNING:
+            return []
+        rule, subject = self._of(firing)
+        if subject is not None:
+            subject.running = ""
+            if subject.asked_again:
+                subject.asked_again = False
+                self._board.look_again[subject] = True
+        firing.ended(done)
+        if rule is None or subject is None:
+            return self._finish(firing, "dropped: the trigger was changed meanwhile")
+        effects = self._print(rule, firing)
+        if done.over_budget:
+            return effects + self._over_budget(rule, firing, done.elapsed_s)
+        if done.error:
+            dropped = f"; none of its {len(firing.wishes)} wishes was carried out" if firing.wishes else ""
+            firing.wishes = ()
+            return effects + self._finish(firing, f"error: {done.error}{dropped}", level="error")
+        return effects + self._spare_silenced(firing) + self._ended(firing, rule)
+
+    def _print(self, rule: Rule, firing: Firing) -> list[Effect]:
+        effects: list[Effect] = []
+        of = f" of {firing.subject}" if firing.subject else ""
+        for line in firing.printed:
+            effects += self._board.say(rule, f"trigger {rule.name}{of} prints: {line}")
+        return effects
+
+    def _over_budget(self, rule: Rule, firing: Firing, elapsed_s: float) -> list[Effect]:
+        firing.wishes = ()
+        why = f"its {firing.part} ran for more than {rule.config.budget_s:g} s (budget_s)"
+        return self._finish(firing, f"stopped: {why}", level="error") + self.disable(rule, why)
+
+    def disable(self, rule: Rule, why: str) -> list[Effect]:
+        """By ourselves, until its code is changed or an operator enables it."""
+        row: dict[str, Value] = {
+            "name": rule.name, "enabled": False, "why": why, "who": "", "at": self._board.now.wall,
+            "fingerprint": rule.fingerprint,
+        }  # fmt: skip
+        self._board.overrides[rule.name] = row
+        rule.override_by(row)
+        text = f"trigger {rule.name}: disabled: {why}"
+        return [
+            Note(text, "error", PART),
+            Record(self._board.now.wall, "trigger", rule.name, text),
+            Persist("trigger", rule.name, row),
+            Tell("trigger-enable", row),
+        ]
+
+    def _spare_silenced(self, firing: Firing) -> list[Effect]:
+        """Takes silenced clients out of what a trigger of the whole farm wants to act upon."""
+        silenced = self._board.silences.clients(self._board.farm)
+        if not silenced:
+            return []
+        effects: list[Effect] = []
+        kept: list[Wish] = []
+        for wish in firing.wishes:
+            targets = firings.clients_of((wish,), self._board.farm.groups, self._board.farm.clients)
+            spared = sorted(targets & silenced.keys())
+            if not spared:
+                kept.append(wish)
+                continue
+            left = tuple(sorted(targets - silenced.keys()))
+            if left:
+                kept.append(Wish(wish.verb, left, wish.arguments))
+            text = f"trigger {firing.trigger}: {wish.verb} spares {', '.join(spared)}: {silenced[spared[0]]}"
+            effects.append(Note(text, "info", PART))
+        firing.wishes = tuple(kept)
+        return effects
+
+    def _ended(self, firing: Firing, rule: Rule) -> list[Effect]:
+        if not self._board.leading:
+            self._undo(firing)
+            return self._finish(firing, "dropped: this manager leads no longer")
+        over = self._over_share(firing, rule)
+        if over:
+            subject = self._board.subject(firing.trigger, firing.subject)
+            if subject is not None:
+                subject.fired = False
+                subject.hold = over
+                self._board.agenda.wake(subject, self._board.now.mono + SHARE_RETRY_S)
+            return self._finish(firing, f"held: {over}", level="warning")
+        if self._is_light(firing, rule):
+            return self._finish(firing, "ok", level="debug")
+        firing.phase = Phase.STORING
+        return [Persist("firing", firing.id, firing.row(), TOKEN + firing.id)]
+
+    def _is_light(self, firing: Firing, rule: Rule) -> bool:
+        """Nothing to send, and no rule of the trigger depends on that it fired: a standby need not know. The prototype's
+        alive check fires with every piece of news."""
+        config = rule.config
+        needed = config.fire == "once" or config.cooldown_s or config.max_actions or rule.has_recovery
+        return not (firing.wishes or needed or firing.part == "recovery_cmd" or rule.recovery_cmd)
+
+    def _over_share(self, firing: Firing, rule: Rule) -> str:
+        """Why these wishes touch too much of the fleet."""
+        share = rule.config.max_share
+        if share >= 1.0:
+            return ""
+        rule.window(self._board.now)
+        farm = self._board.farm
+        wanted = firings.clients_of(firing.wishes, farm.groups, farm.clients)
+        if not wanted:
+            return ""
+        touched = wanted.union(*(clients for _, clients in rule.acted))
+        allowed = share_of(share, len(farm.clients))
+        if len(touched) > allowed:
+            return (
+                f"it would act upon {len(touched)} of {len(farm.clients)} clients within "
+                f"{rule.config.max_actions_window_s:g} s, max_share allows {allowed}"
+            )
+        rule.acted.append((self._board.now.mono, frozenset(wanted)))
+        return ""
+
+    def stored(self, stored: Stored) -> list[Effect]:
+        """Step 3: on disk, now to the standbys. A disk that fails does not stop us: the standbys remember too."""
+        firing = self.firings.get(stored.token.removeprefix(TOKEN)) if stored.token.startswith(TOKEN) else None
+        if firing is None or firing.phase is not Phase.STORING:
+            return []
+        effects: list[Effect] = []
+        if stored.error:
+            text = f"trigger {firing.trigger}: firing {firing.id} is not on disk ({stored.error}); it goes on without"
+            effects.append(Note(text, "error", PART))
+        if not self._board.leading:
+            self._undo(firing)
+            return effects + self._finish(firing, "dropped: this manager leads no longer")
+        firing.phase = Phase.TELLING
+        return [*effects, Tell("firing", {"firing": firing.row()})]
+
+    def _act(self, firing: Firing) -> list[Effect]:
+        """Step 4."""
+        firing.phase = Phase.ACTING
+        effects: list[Effect] = [Persist("firing", firing.id, firing.row())]
+        if firing.dry_run:
+            return self._finish(firing, "dry run: nothing was done")
+        rule = self._board.rules.get(firing.trigger)
+        severity = rule.config.severity if rule is not None else "warning"
+        for wish in firing.notifications():
+            text, own = str(wish.arguments.get("text", "")), str(wish.arguments.get("severity") or severity)
+            effects.append(Notify(text, own, firing.trigger, firing.subject))
+        planned = tuple(firing.planned())
+        if not planned:
+            return effects[1:] + self._finish(firing, "ok")
+        return [*effects, Act(firing.id, firing.trigger, firing.subject, planned)]
+
+    def acted(self, firing_id: str, outcome: str) -> list[Effect]:
+        firing = self.firings.get(firing_id)
+        if firing is None or firing.phase is not Phase.ACTING:
+            return []
+        return self._finish(firing, outcome or "ok")
+
+    def _finish(self, firing: Firing, outcome: str, *, level: str = "info") -> list[Effect]:
+        told = firing.phase in (Phase.TELLING, Phase.ACTING)
+        light = level == "debug"
+        firing.outcome, firing.phase = outcome, Phase.DONE
+        effects = [] if light else self._record(firing, level)
+        if not light:
+            effects.append(Persist("firing", firing.id, firing.row()))
+        if told:
+            effects.append(Tell("fired", {"id": firing.id, "outcome": outcome, "recovered": firing.recovered}))
+        return effects
+
+    def _record(self, firing: Firing, level: str) -> list[Effect]:
+        of = f" of {firing.subject}" if firing.subject else ""
+        what = "fired" if firing.part == "cmd" else "ran its recovery_cmd"
+        why = firings.sentence(firing.operands)
+        text = f"trigger {firing.trigger}{of}: {what} ({why}): {firing.outcome}" if why else (
+            f"trigger {firing.trigger}{of}: {what}: {firing.outcome}"
+        )  # fmt: skip
+        rule = self._board.rules.get(firing.trigger)
+        if rule is None or firing.wishes:
+            record = Record(self._board.now.wall, "firing", firing.trigger, text, {"subject": firing.subject, "id": firing.id})
+            return [Note(text, level, PART), record]  # type: ignore[arg-type]
+        return self._board.say(rule, text, level=level, kind="firing", subject=firing.subject)
+
+    def recovered(self, subject: Subject) -> list[Effect]:
+        """The problem is over: after a restart or a change of leaders its next occurrence is a new one."""
+        firing = self.firings.get(subject.last_firing)
+        if firing is None or firing.recovered or subject.rule.recovery_cmd is not None:
+            return []  # where there is recovery code, its own firing says it
+        firing.recovered = self._board.now.wall
+        if firing.phase is not Phase.DONE or self._is_light(firing, subject.rule):
+            return []
+        gone: dict[str, Value] = {"id": firing.id, "outcome": firing.outcome, "recovered": firing.recovered}
+        return [Persist("firing", firing.id, firing.row()), Tell("fired", gone)]
+
+    def demoted(self) -> list[Effect]:
+        """This manager leads no longer: what has not reached the others did not happen."""
+        effects: list[Effect] = []
+        for firing in list(self.firings.values()):
+            if firing.phase in (Phase.RUNNING, Phase.STORING):
+                self._undo(firing)
+                effects += self._finish(firing, "dropped: this manager leads no longer")
+        for subject in (one for rule in self._board.order for one in rule.subjects.values() if one.raised):
+            last = self.firings.get(subject.last_firing)
+            if not subject.fired or last is None or self._is_light(last, subject.rule):
+                subject.become(Seen.FALSE, lambda: "this manager leads no longer", self._board.now)
+            subject.recovering = False
+        return effects
+
+    def _undo(self, firing: Firing) -> None:
+        rule, subject = self._of(firing)
+        if rule is None or subject is None:
+            return
+        subject.running = ""
+        if firing.part == "cmd" and subject.last_firing == firing.id:
+            subject.fired = False
+            subject.cooldown_until = float("-inf")
+            if rule.config.max_actions and rule.starts:
+                rule.starts.pop()
+
+    # --- what other managers, or we before a restart, have fired --------------------------------------------------------------
+
+    def heard_firing(self, row: Value, own: bool) -> list[Effect]:
+        """Step 4, or a standby's part of step 3. Raises ValueError."""
+        if not isinstance(row, dict):
+            raise ValueError("not a firing")
+        told = firings.from_row(row)
+        if own:
+            firing = self.firings.get(told.id)
+            if firing is None or firing.phase is not Phase.TELLING:
+                return []
+            firing.phase = Phase.ACTING
+            return self._act(firing) if self._board.leading else []
+        if told.id in self.firings:
+            return []
+        told.phase = Phase.ACTING
+        return [*self.remember(told), Persist("firing", told.id, told.row())]
+
+    def heard_fired(self, arguments: dict[str, Value], own: bool) -> list[Effect]:
+        firing = self.firings.get(str(arguments.get("id")))
+        if own or firing is None:
+            return []
+        recovered = arguments.get("recovered")
+        firing.outcome, firing.phase = str(arguments.get("outcome", "")), Phase.DONE
+        firing.recovered = float(recovered) if isinstance(recovered, (int, float)) else 0.0
+        if firing.recovered:
+            self._forget_problem(firing)
+        return [Persist("firing", firing.id, firing.row())]
+
+    def restore(self, told: Firing) -> None:
+        """From our own disk at start. One that was stored but perhaps never told counts only where nobody else could have
+        been told and fired instead."""
+        if told.phase in (Phase.STORING, Phase.TELLING) and len(self._board.settings.managers) > 1:
+            told.phase, told.outcome = Phase.DONE, "dropped: it did not reach the other managers"
+        self.remember(told)
+
+    def remember(self, told: Firing) -> list[Effect]:
+        """A firing of another manager or from before a restart: cooldown, once and max_actions count it."""
+        effects: list[Effect] = []
+        self.firings[told.id] = told
+        self._supersede(told)
+        rule, subject = self._of(told)
+        if rule is None or subject is None:
+            return effects
+        if told.outcome.startswith(("held:", "dropped:")):
+            rule.firings.append(told.id)
+            return effects
+        if told.at >= subject.last_at:
+            self._note_firing(subject, told, effects)
+            if told.part == "cmd" and not told.recovered:
+                subject.become(Seen.LASTING, lambda: f"fired by {told.by}", self._board.now)
+                subject.fired = True
+            else:
+                self._forget_problem(told)
+        return effects
+
+    def _forget_problem(self, told: Firing) -> None:
+        subject = self._board.subject(told.trigger, told.subject)
+        if subject is not None and subject.last_firing == told.id:
+            subject.become(Seen.FALSE, lambda: "recovered, says the leader", self._board.now)
+
+    def _supersede(self, told: Firing) -> None:
+        """What we had stored but not told anybody did not happen once another fired for the same."""
+        for firing in self.firings.values():
+            same = (firing.trigger, firing.subject, firing.part) == (told.trigger, told.subject, told.part)
+            if same and firing.id != told.id and firing.at <= told.at and firing.phase in (Phase.STORING, Phase.TELLING):
+                firing.phase, firing.outcome = Phase.DONE, "dropped: it did not reach the other managers"
+
+    def promoted(self) -> list[Effect]:
+        """Step 5: what was told but not done is done again, under the same execution ids."""
+        effects: list[Effect] = []
+        for firing in sorted(self.firings.values(), key=lambda one: (one.at, one.id)):
+            if firing.phase not in (Phase.STORING, Phase.TELLING, Phase.ACTING):
+                continue
+            age_s = self._board.now.wall - firing.at
+            if age_s > RESUME_MAX_S:
+                firing.phase = Phase.ACTING
+                effects += self._finish(firing, f"given up: {age_s:.0f} s old when this manager began to lead", level="warning")
+                continue
+            text = f"trigger {firing.trigger}: firing {firing.id} of {firing.by} is resumed"
+            effects += [Note(text, "info", PART), *self._act(firing)]
+        return effects
+
+    def rows(self) -> Iterator[tuple[str, str, dict[str, Value]]]:
+        for firing in self.firings.values():
+            if firing.phase in (Phase.ACTING, Phase.DONE):
+                yield "firing", firing.id, firing.row()
+
+    def _of(self, firing: Firing) -> tuple[Rule | None, Subject | None]:
+        return self._board.rules.get(firing.trigger), self._board.subject(firing.trigger, firing.subject)
+
+
+def share_of(share: float, clients: int) -> int:
+    """How many clients a share of the fleet is; at least one, or small farms could never act."""
+    return max(1, int(share * clients))
