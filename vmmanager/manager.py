@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.bus.contract import Closed, Opened, View
+from common.config.differences import differences
 from common.config.model import ManagerConfig
 from common.protocol import GROUP_CLIENTS, GROUP_MANAGERS, ClbControl, Control, Execute, FetchProp, GetProp, Value
 from vmmanager import events
@@ -46,7 +47,6 @@ from vmmanager.keybook import KeyBook
 from vmmanager.leadership import Change, Leadership
 from vmmanager.operations import OPERATIONS
 from vmmanager.peers import Peers, Row
-from vmmanager.reconfiguring import changes
 from vmmanager.requests import Requests
 from vmmanager.roll import Roll
 from vmmanager.triggers.effects import Act, Effect, Tell
@@ -54,6 +54,7 @@ from vmmanager.triggers.engine import Engine
 
 TICK_S = 1.0
 ACKNOWLEDGE_S = 10.0  # a change that is not on disk by then is answered with an error
+AT_START_ONLY = ("name", "bus", "log", "paths", "control_group", "managers")  # parts of the configuration
 ENGINE_TABLES = ("trigger", "firing", "silence")
 
 
@@ -275,7 +276,10 @@ class Manager:
         self.measured = event
 
     def _reconfigured(self, event: Reconfigured) -> None:
-        sentences = changes(self.context.config, event.config)
+        old = self.context.config
+        sentences = differences(old, event.config)
+        if any(getattr(old, part) != getattr(event.config, part) for part in AT_START_ONLY):
+            sentences.append(f"of these, {', '.join(AT_START_ONLY)} take effect at the next start")
         self.context.config = event.config
         self.carry(self.engine.configure(event.config.triggers, event.config, self.context.now))
         self.context.out.append(LookForKeys())
