@@ -51,6 +51,7 @@ from vmmanager.requests import Requests
 from vmmanager.roll import Roll
 from vmmanager.triggers.effects import Act, Effect, Tell
 from vmmanager.triggers.engine import Engine
+from vmmanager.triggers.rule import Guard, unguarded
 
 TICK_S = 1.0
 ACKNOWLEDGE_S = 10.0  # a change that is not on disk by then is answered with an error
@@ -68,9 +69,10 @@ class _Ack:
 
 
 class Manager:
-    """`key` is our public key in hex, as our hello shows it."""
+    """`key` is our public key in hex, as our hello shows it; `guard` limits the time of triggers' expressions."""
 
-    def __init__(self, config: ManagerConfig, key: str, now: Moment) -> None:
+    def __init__(self, config: ManagerConfig, key: str, now: Moment, guard: Guard = unguarded) -> None:
+        self._guard = guard
         self.context = Context(config, now)
         self.started = now
         self.measured = Measured({}, {}, {"ok": True, "error": "", "events": 0})
@@ -84,7 +86,7 @@ class Manager:
         self.asking = Asking(self.context, self.requests)
         self.acting = Acting(self.context, self.asking)
         self.followers = Followers(self.context)
-        self.engine = Engine(config.triggers, config, now)
+        self.engine = Engine(config.triggers, config, now, guard)
         self._acks: dict[str, _Ack] = {}
 
     # --- the step -------------------------------------------------------------------------------------------------------
@@ -192,7 +194,7 @@ class Manager:
             if table == "key":
                 self.keys.restore(key, value)
             elif table in ENGINE_TABLES:
-                self.engine.restore(table, key, value)
+                self.carry(self.engine.restore(table, key, value))
             elif (table, key) == ("fact", "epoch"):
                 known = value.get("epoch")
                 epoch = known if isinstance(known, int) else 0
@@ -362,12 +364,18 @@ class Manager:
         self.roll.fetch_all()
 
     def _replace_rules(self, rows: list[Row]) -> None:
-        """Silences and triggers as the leader has them; firings of both, because none may be forgotten."""
+        """Silences and triggers as the leader has them; firings of both, because none may be forgotten.
+
+        Where nothing of ours has to go, the engine keeps what it has watched so far."""
         told = {(table, key) for table, key, _ in rows}
         old = [row for row in self.engine.rows() if row[:2] not in told]
-        self.engine = Engine(self.context.config.triggers, self.context.config, self.context.now)
+        if all(table == "firing" for table, _, _ in old):
+            for table, key, value in rows:
+                self.carry(self.engine.learn(table, key, value, self.context.now))
+            return
+        self.engine = Engine(self.context.config.triggers, self.context.config, self.context.now, self._guard)
         for table, key, value in [*rows, *(row for row in old if row[0] == "firing")]:
-            self.engine.restore(table, key, value)
+            self.carry(self.engine.restore(table, key, value))
         for table, key, value in rows:
             self.context.out.append(Persist(table, key, value))  # type: ignore[arg-type]
         for table, key, _ in old:

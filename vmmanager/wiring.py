@@ -12,8 +12,9 @@ import msgspec
 
 from common import keys, logs
 from common.bus.contract import Bus
+from common.config.load import parse_triggers
 from common.config.model import ConfigurationError, ManagerConfig
-from common.envelope import Sealer
+from common.envelope import Role, Sealer
 from common.protocol import GROUP_CLIENTS, GROUP_MANAGERS
 from vmmanager import events
 from vmmanager.coderunner import CodeRunner, Outcome, decoded, encoded
@@ -23,6 +24,8 @@ from vmmanager.mailbox import Mailbox
 from vmmanager.manager import Manager
 from vmmanager.store import Store
 from vmmanager.threads import INBOX_BYTES_MAX, INBOX_MAX, Hands, Listener, Sender, TriggerWatch, moment, remembered
+from vmmanager.triggers.guard import TimeLimit
+from vmmanager.triggers.trial import try_out
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 TRY_S = 30.0  # `vmctl trigger test` may take so long
@@ -52,7 +55,8 @@ class Daemon:
         self._inbox: Mailbox[Event] = Mailbox("inbox", INBOX_MAX, INBOX_BYTES_MAX)
         self._errands: Mailbox[Callable[[], None]] = Mailbox("errands", 100)
         self._store = Store(self._state, config.events_keep, self._from_store)
-        self._manager = Manager(config, raw.hex(), moment())
+        self._limit = TimeLimit()
+        self._manager = Manager(config, raw.hex(), moment(), self._limit)
         self._listener = Listener(bus, config.name, self._keyring, self._inbox, self._persist)
         self._sender = Sender(bus, Sealer(config.name, key), self._inbox)
         self._code = CodeRunner()
@@ -60,11 +64,11 @@ class Daemon:
         hands = Hands(
             {
                 events.Send: self._send,
-                events.Reply: self._control.replies.put,
+                events.Reply: self._reply,
                 events.Note: _note,
-                events.Record: self._store.inbox.put,
+                events.Record: self._tell_store,
                 events.Persist: self._persist,
-                events.FindEvents: self._store.inbox.put,
+                events.FindEvents: self._tell_store,
                 events.RunCode: self._run_code,
                 events.TryTrigger: self._try_trigger,
                 events.Notify: self._notify,
@@ -117,6 +121,13 @@ class Daemon:
         if not self._sender.outbox.put(send):
             self._inbox.put_anyhow(events.Unsent(send.id, "too much waits to be sent already"))
 
+    def _reply(self, reply: events.Reply) -> None:
+        self._control.replies.put(reply)
+
+    def _tell_store(self, job: events.Record | events.FindEvents) -> None:
+        if not self._store.inbox.put(job) and isinstance(job, events.FindEvents):
+            self._inbox.put_anyhow(Recalled(job.call, (), "too much waits for the disk already"))
+
     def _persist(self, persist: events.Persist) -> None:
         if not self._store.inbox.put(persist) and persist.token:
             self._inbox.put_anyhow(Stored(persist.token, "too much waits for the disk already"))
@@ -136,7 +147,7 @@ class Daemon:
         manager, now = self._manager, moment()
 
         def code() -> bytes:
-            return encoded(manager.try_trigger(trial, now))
+            return encoded(_try(trial, manager, now))
 
         def done(outcome: Outcome) -> None:
             self._inbox.put_anyhow(_tried(trial.call, outcome))
@@ -181,7 +192,7 @@ class Daemon:
         self._errands.put(self._look)
 
     def _look(self) -> None:
-        found: list[tuple[str, bytes, keys.Role]] = []
+        found: list[tuple[str, bytes, Role]] = []
         refused: list[str] = []
         try:
             found += [(name, raw, "manager") for name, raw in keys.load_managers(self._state / "managers").items()]
@@ -237,6 +248,29 @@ def _code_done(firing: str, outcome: Outcome) -> CodeDone:
         except ValueError as fault:
             error = str(fault)
     return CodeDone(firing, (), (), error, outcome.over_budget, outcome.elapsed_s)
+
+
+def _try(trial: events.TryTrigger, manager: Manager, now: events.Moment) -> events.Tried:
+    """In the forked child: the operator's code runs here."""
+    name, source, over = trial.args.get("name"), trial.args.get("source"), trial.args.get("history")
+    try:
+        config = manager.context.config
+        triggers = (
+            parse_triggers(source, str(trial.args.get("file") or "source")) if isinstance(source, str) else config.triggers
+        )
+        rows = try_out(
+            triggers,
+            manager.context.farm,
+            config,
+            now,
+            name=name if isinstance(name, str) else None,
+            history_s=float(over) if isinstance(over, (int, float)) else None,
+        )
+    except ConfigurationError as bad:
+        return events.Tried(trial.call, (), "; ".join(map(str, bad.faults)), "bad-config")
+    if not rows:
+        return events.Tried(trial.call, (), f"no trigger is called {name}", "no-such")
+    return events.Tried(trial.call, tuple(rows))
 
 
 def _tried(call: int, outcome: Outcome) -> events.Tried:
