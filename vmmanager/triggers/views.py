@@ -117,7 +117,7 @@ class ClientView:
 
     def _client(self) -> Client:
         client = self._farm.clients.get(self.name) or Client(self.name)
-        self._into["client", self.name] = client.active_timestamp
+        self._into["client", self.name] = self._reads.wall - client.active_timestamp
         return client
 
     def _held(self, name: str) -> Property | None:
