@@ -14,6 +14,7 @@ PURE = (
     "common/protocol.py",
     "common/envelope.py",
     "common/msgpack_size.py",
+    "common/paths.py",
     "common/ratelimit.py",
     "common/plugin.py",
     "common/parameters.py",
