@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from common.config.model import (
     BusConfig,
     ClientConfig,
+    ClientPathsConfig,
     LogConfig,
     ManagerConfig,
     PathsConfig,
@@ -108,7 +109,7 @@ _PATHS = (
 
 CLIENT_PATHS = Table(
     "paths",
-    PathsConfig,
+    ClientPathsConfig,
     (*_PATHS, Key("properties", "path()", "the folder of the property files", ("-",), default="properties.d")),
     "Where the daemon keeps what. A relative path counts from the folder of this file.",
 )

@@ -10,10 +10,13 @@ from __future__ import annotations
 import logging
 import os
 import select
+import socket
 import time
 import zlib
 from collections.abc import Sequence
 from types import TracebackType
+
+from common.bus.spread.constants import AUTH_CHOICE_BYTES, JOIN_MESS, KILL_MESS
 
 from . import wire
 from .config import BusDaemonConfig
@@ -125,12 +128,20 @@ class Server:
     def _other_event(self, fd: int) -> None:
         for listener in self._door.listeners:
             if listener.fileno() == fd:
-                try:
-                    for connection in self._door.accept(listener):
-                        self._welcome(connection)
-                except OSError as fault:
-                    self._say(logging.WARNING, f"cannot accept more connections: {fault.strerror}")
-                    self._listen(not self._door.full)
+                self._accept(listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        arrived = []
+        try:
+            for connection in self._door.accept(listener):
+                self._welcome(connection)
+                arrived.append(connection)
+        except OSError as fault:
+            self._say(logging.WARNING, f"cannot accept more connections: {fault.strerror}")
+            self._listen(not self._door.full)
+        for connection in arrived:  # its hello is often here by now: that saves a round
+            if not connection.gone:
+                self._read(connection, READ_BYTES_MIN)
 
     def _settle(self) -> None:
         """Write what is queued, end who is to be ended, let those go on who waited: until nothing follows from it any more."""
@@ -180,16 +191,16 @@ class Server:
 
     def _end(self, connection: Connection, level: int, reason: str) -> None:
         del self._connections[connection.fd]
+        if level > logging.DEBUG:
+            self._say(level, f"{connection} was cut: {reason}")
+        else:
+            log.debug("%s ended: %s", connection, reason)
         connection.sock.close()
         self._pressure.count(-connection.forget(), self._now)
         self._pressure.gone(connection)
         self._blocked.discard(connection)
         for post in self._hub.drop(connection):
             self._queue(post.recipients, post.data, 1)
-        if level > logging.DEBUG:
-            self._say(level, f"{connection} was cut: {reason}")
-        else:
-            log.debug("%s ended: %s", connection, reason)
 
     def _say(self, level: int, text: str) -> None:
         self._notices.say(self._now, level, text)
@@ -205,10 +216,10 @@ class Server:
                 self._hub.check_name(connection.hello.name)
                 connection.sock.send(wire.AUTH_METHODS)
                 data = data[connection.hello.size :]
-            if len(data) < wire.CHOICE_BYTES:
+            if len(data) < AUTH_CHOICE_BYTES:
                 connection.rest = data
                 return
-            wire.check_choice(data[: wire.CHOICE_BYTES])
+            wire.check_choice(data[:AUTH_CHOICE_BYTES])
             self._hub.admit(connection, connection.hello.name, connection.hello.membership)
             connection.sock.send(wire.accepted(connection.private))
         except wire.Refused as refusal:
@@ -219,7 +230,7 @@ class Server:
             connection.open = True
             del self._greeting[connection]
             log.debug("%s is connected", connection)
-            self._carry_out(connection, data[wire.CHOICE_BYTES :])
+            self._carry_out(connection, data[AUTH_CHOICE_BYTES:])
 
     def _refuse(self, connection: Connection, refusal: wire.Refused) -> None:
         try:
@@ -276,10 +287,10 @@ class Server:
         connection.rest = data[position:]
 
     def _request(self, connection: Connection, parcel: Parcel[Connection]) -> None:
-        if parcel.request == wire.KILL:
+        if parcel.request == KILL_MESS:
             self._doom(connection, "disconnected", logging.DEBUG)
             return
-        change = self._hub.join if parcel.request == wire.JOIN else self._hub.leave
+        change = self._hub.join if parcel.request == JOIN_MESS else self._hub.leave
         for post in change(connection, parcel.group):
             self._queue(post.recipients, post.data, 1)
 
