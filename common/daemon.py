@@ -15,6 +15,7 @@ of their own from a wakeup socket, so they work while the main thread is busy; f
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import logging
 import os
@@ -27,7 +28,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
@@ -61,6 +62,20 @@ class RunOptions:
     log: LogConfig = field(default_factory=LogConfig)
     drain_s: float = 10.0  # from the wish to stop to the forced end
     start_limit_s: float = 60.0  # how long the starting command waits for ready()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of every daemon for its life; `chosen` reads them. The init scripts rely on their names."""
+    life = parser.add_argument_group("life")
+    life.add_argument("--daemon", action="store_true", help="detach; return when the daemon is ready or cannot start")
+    life.add_argument("--pid-file", type=Path, metavar="FILE", help="hold and lock this file while running")
+
+
+def chosen(arguments: argparse.Namespace, name: str, log: LogConfig) -> RunOptions:
+    """RunOptions from parsed arguments. A log file that is relative counts from here, not from / where a daemon lives."""
+    pid_file: Path | None = arguments.pid_file
+    log = replace(log, file=log.file.absolute()) if log.file else log
+    return RunOptions(name, not arguments.daemon, pid_file.absolute() if pid_file else None, log)
 
 
 def run(options: RunOptions, body: Callable[[Life], int]) -> int:

@@ -128,7 +128,8 @@ def _log(tree: Tree, found: Findings) -> LogConfig:
 
 
 def _paths(tree: Tree, table: keys.Table) -> PathsConfig:
-    return PathsConfig(**{name: _from(tree, path) for name, path in _fields(tree.section("paths"), table).items()})
+    made: PathsConfig = table.model(**{name: _from(tree, path) for name, path in _fields(tree.section("paths"), table).items()})
+    return made
 
 
 def _from(tree: Tree, path: Path) -> Path:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from common.config.model import (
     BusConfig,
     ClientConfig,
+    ClientPathsConfig,
     LogConfig,
     ManagerConfig,
     PathsConfig,
@@ -108,7 +109,7 @@ _PATHS = (
 
 CLIENT_PATHS = Table(
     "paths",
-    PathsConfig,
+    ClientPathsConfig,
     (*_PATHS, Key("properties", "path()", "the folder of the property files", ("-",), default="properties.d")),
     "Where the daemon keeps what. A relative path counts from the folder of this file.",
 )
@@ -184,7 +185,7 @@ PROPERTY = Table(
         Key("timeout", "duration(0.01, 3600)", "past this the reader is stopped, and the value is unknown", ("timeout_s",)),
         Key("unit", "text(32)", "shown behind the value", default="as the reader gives it"),
         Key("keep", "whole(1, 100000)", "values the client remembers"),
-        Key("value_max", "size(1, 16000000)", "a larger value counts as a failure of the reader", ("type_bytes_max",)),
+        Key("value_max", "size(1, 15728640)", "a larger value counts as a failure of the reader", ("type_bytes_max",)),
     ),
     "A property of this host. The name of the section is the name of the property.",
     (

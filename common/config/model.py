@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from common import paths as installed
+
 PushRule = Literal["on_change", "always", "no"]
 
 
@@ -81,10 +83,18 @@ class PathsConfig:
     """[paths]: where a daemon keeps what. `local_keys`: a folder in which daemons of one machine (one owner) lay their public
     keys; a key found there is accepted without an operator. None: every key waits for an operator."""
 
-    state: Path = Path("/var/lib/vmherd")
-    run: Path = Path("/run/vmherd")
+    state: Path = installed.STATE
+    run: Path = installed.RUN
     plugins: Path | None = None
     local_keys: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientPathsConfig(PathsConfig):
+    """[paths] of a client: it runs as root, so it shares no folder with a manager on the same machine."""
+
+    state: Path = installed.CLIENT_STATE
+    run: Path = installed.CLIENT_RUN
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +138,7 @@ class ClientConfig:
     groups: tuple[str, ...] = ()
     bus: BusConfig = BusConfig()
     log: LogConfig = field(default_factory=LogConfig)
-    paths: PathsConfig = PathsConfig()
+    paths: PathsConfig = ClientPathsConfig()
     plugins: tuple[str, ...] = ("plugins.system", "plugins.exec", "plugins.service", "plugins.log")
     allow: tuple[str, ...] = ()  # commands a manager may run; default deny. `exec:NAME` allows one program
     services: tuple[str, ...] = ()  # services the `service` command may touch

@@ -5,7 +5,7 @@ docs/design/0001 says why the phases follow each other so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -33,7 +33,7 @@ class Phase(StrEnum):
 
 
 class Firing(Struct, kw_only=True):
-    """`recovered`: wall clock when the problem it fired for was over; 0: not yet."""
+    """`recovered`: wall clock when the problem it fired for was over; 0: not yet. `light`: neither stored nor told."""
 
     id: Annotated[str, Meta(min_length=1, max_length=200)]
     trigger: str
@@ -49,6 +49,7 @@ class Firing(Struct, kw_only=True):
     phase: Phase = Phase.RUNNING
     dry_run: bool = False
     recovered: float = 0.0
+    light: bool = False
 
     def row(self) -> dict[str, Value]:
         row: dict[str, Value] = msgspec.to_builtins(self)
@@ -120,7 +121,7 @@ def _short(value: Value) -> str:
     return str(value)
 
 
-def clients_of(wishes: Iterable[Wish], members: dict[str, Iterable[str]], everyone: Iterable[str]) -> set[str]:
+def clients_of(wishes: Iterable[Wish], members: Mapping[str, Iterable[str]], everyone: Iterable[str]) -> set[str]:
     """The clients that these wishes act upon: execute, control and failover; to ask for properties acts upon nobody."""
     found: set[str] = set()
     for wish in wishes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any
 
 from vmmanager.triggers.unknown import Unknown, truth
@@ -102,7 +103,7 @@ def _rate(samples: list[Sample]) -> Any:
     if len(samples) < 2 or elapsed <= 0:
         return None
     grown = 0.0
-    for (_, before), (_, after) in zip(samples, samples[1:], strict=False):
+    for (_, before), (_, after) in pairwise(samples):
         grown += after - before if after >= before else after
     return grown / elapsed
 

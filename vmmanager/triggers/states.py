@@ -74,7 +74,7 @@ class Subject:
     __slots__ = (
         "alarm", "asked_again", "changes", "condition", "cooldown_until", "error", "fired", "hold", "keys", "last_at",
         "last_firing", "last_run", "name", "operands", "recovering", "rule", "running", "since", "state", "true_since", "wake",
-        "why",
+        "was_known", "why",
     )  # fmt: skip
 
     def __init__(self, rule: Rule, name: str, now: Moment) -> None:
@@ -84,6 +84,7 @@ class Subject:
         self.since = now.wall
         self.why = "not evaluated yet"  # of the last change
         self.condition: Truth | None = None  # what `expr` gave last
+        self.was_known = False  # `condition` has been true or false before
         self.error = ""  # of the Python code, with the file's line
         self.true_since: float | None = None  # monotonic; counts while `condition` is true
         self.fired = False  # the problem at hand has fired; before that a firing is due

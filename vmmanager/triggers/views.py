@@ -165,7 +165,8 @@ class PropsView(Mapping[str, Any]):
         return self._view._held(name) is not None
 
     def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in self else default
+        value = self._view._value(name)
+        return default if self._view._held(name) is None else value
 
     def __iter__(self) -> Iterator[str]:
         self._view._client()  # a property that appears comes with news of the client

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import islice
 
-from vmmanager.events import Moment, Persist
+from vmmanager.events import Persist
 from vmmanager.state import Key
 from vmmanager.triggers import firing as firings
 from vmmanager.triggers.board import Board
@@ -197,6 +197,7 @@ class Watch:
         change = subject.become(seen, lambda: self._why(subject, truth, seen), now)
         if change is not None:
             self._changed(rule, subject, change, effects)
+        subject.was_known = subject.was_known or type(truth) is bool
         wake = self._follow(rule, subject, truth is True, asked, change, had_fired, effects)
         if subject.state is State.PENDING and subject.true_since is not None and self._board.leading:
             wake = min(wake, subject.true_since + config.for_s)
@@ -252,7 +253,7 @@ class Watch:
         text = f"{subject}: {old} -> {new} ({subject.why})"
         loud = new in LOUD or old in LOUD
         if self._board.leading or loud:
-            quiet = {old, new} <= {State.OK, State.PENDING}
+            quiet = not loud and (not subject.was_known or {old, new} <= {State.OK, State.PENDING})
             effects += self._board.say(
                 rule, text, level="debug" if quiet else "info", kind="trigger" if loud else "", subject=subject.name
             )
