@@ -256,6 +256,7 @@ def test_a_join_beyond_the_limits_is_rejected_as_spread_does() -> None:
         (packet(LEAVE_MESS, b"#a#localhost", []), "0 groups"),
         (packet(JOIN_MESS, b"#a#localhost", [b"g", b"h"]), "2 groups"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_violation_is_named_and_what_came_before_it_counts(message: bytes, why: str) -> None:
     hub: Hub[Member] = Hub(BusDaemonConfig(), RING)

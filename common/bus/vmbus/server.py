@@ -7,8 +7,8 @@ the limits and who is paused or cut when.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
 import select
 import socket
 import time
@@ -46,9 +46,10 @@ class Server:
         self._door = Door(config)
         self._hub: Hub[Connection] = Hub(config, (zlib.crc32(config.name.encode()), int(time.time())))
         self._notices = Notices(log, config.cut_log_lines, config.cut_log_s)
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._woken, self._wake = socket.socketpair()
+        self._wake.setblocking(False)
         self._epoll = select.epoll()
-        self._epoll.register(self._wake, IN)
+        self._epoll.register(self._woken, IN)
         self._listening = False
         self._listen(True)
         self._stopping = False
@@ -85,9 +86,9 @@ class Server:
 
     def stop(self) -> None:
         """Make `serve` return soon. Thread-safe, and safe in a signal handler."""
-        self._stopping = True
-        if not self._closed:
-            os.eventfd_write(self._wake, 1)
+        with contextlib.suppress(OSError):  # woken already, or closed
+            self._wake.send(b"!")
+        self._stopping = True  # not before: the loop would close the socket under us
 
     def close(self) -> None:
         """Close all sockets; only when `serve` does not run. Idempotent."""
@@ -98,7 +99,8 @@ class Server:
         for connection in self._connections.values():
             connection.sock.close()
         self._epoll.close()
-        os.close(self._wake)
+        self._woken.close()
+        self._wake.close()
 
     # -- the loop
 
