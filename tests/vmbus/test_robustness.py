@@ -192,6 +192,25 @@ def test_a_reader_that_takes_nothing_for_long_is_cut(start: Start, caplog: pytes
         assert stuck.ended()
 
 
+def test_a_flood_of_joins_leaves_room_for_others(address: Address) -> None:
+    """Each join and leave is a message of 3 KB to a hundred members; who asks for thousands waits his turn."""
+    rounds = 2000
+    with ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(member(address, b"g"))
+        watcher = stack.enter_context(member(address, b"g", b"watcher", True))
+        restless = stack.enter_context(WireClient(address, b"restless", membership=False))
+        polite = stack.enter_context(WireClient(address, b"polite"))
+        turn = packet(0x10000, restless.private, [b"g"]) + packet(0x20000, restless.private, [b"g"])
+        flood = threading.Thread(target=restless.send, args=(turn * rounds,))
+        flood.start()
+        for number in range(20):
+            echo(polite, b"%d" % number)
+        views = [watcher.receive() for _ in range(2 * rounds)]
+        assert [view.kind for view in views] == [0x1100, 0x1200] * rounds
+        flood.join(20)
+
+
 def test_a_flood_leaves_room_for_others(address: Address) -> None:
     with (
         member(address, b"flood", b"sink") as sink,
