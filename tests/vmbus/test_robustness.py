@@ -9,6 +9,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -226,9 +227,12 @@ def test_a_flood_leaves_room_for_others(address: Address) -> None:
         swallowed.join(20)
 
 
-def test_who_hangs_up_while_he_has_to_wait_is_heard_to_the_end(start: Start) -> None:
-    address = start(pause_bytes=500_000, pause_messages=1, stall_s=30).address
-    with member(address, b"g", b"slow") as slow, WireClient(address, membership=False) as sender:
+@pytest.mark.parametrize("family", ["tcp", "unix"])
+def test_who_hangs_up_while_he_has_to_wait_is_heard_to_the_end(start: Start, tmp_path: Path, family: str) -> None:
+    path = tmp_path / "bus"
+    address = start(pause_bytes=500_000, pause_messages=1, stall_s=30, unix_path=path).address
+    near = address if family == "tcp" else str(path)
+    with member(address, b"g", b"slow") as slow, WireClient(near, membership=False) as sender:
         message, sent = packet(0x10, sender.private, [b"g"], BLOCK), 0
         while select.select([], [sender.sock], [], 0.5)[1]:
             sent += sender.sock.send(message[sent % len(message) :])
