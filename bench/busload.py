@@ -43,7 +43,9 @@ class Session:
     """A session without membership messages; blocking until `sock` is made otherwise."""
 
     def __init__(self, address: Address, name: bytes = b"") -> None:
-        self.sock = sock = socket.create_connection(address, GIVE_UP_S)
+        self.sock = sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(GIVE_UP_S), 0))
+        sock.connect(address)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 200_000)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 200_000)

@@ -11,9 +11,10 @@
 
 Parameters are checked and converted from the annotations: str, int, float, bool, Literal[...], a union of these with None,
 or list[str]; `**name: str` takes what is left (common/parameters.py). A parameter annotated `Site` is not the caller's to
-give: it receives what this client's own file says. A reader returns a Value and raises Unknown("why") when there is none; a
-command returns a Value, raises Refused("why") before it did anything, or CommandFailed("why", ...). Any other exception is
-the plugin's fault and is reported with its last line. docs/plugins.md shows one in twenty lines.
+give: it receives what this client's own file says. A reader returns a Value, or Measured(value, unit) where the unit depends
+on its parameters, and raises Unknown("why") when there is none; a command returns a Value, raises Refused("why") before it
+did anything, or CommandFailed("why", ...). Any other exception is the plugin's fault and is reported with its last line.
+docs/plugins.md shows one in twenty lines.
 """
 
 from __future__ import annotations
@@ -45,6 +46,14 @@ class CommandFailed(Exception):
         super().__init__(reason)
         self.result = result
         self.output = output
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A value with its unit, for a reader whose unit depends on its parameters."""
+
+    value: Value
+    unit: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,12 @@ class Show:
 
     def say(self, text: str, style: str = "") -> None:
         """A sentence with its time since the start."""
-        self.console.print(Text.assemble((f"{time.monotonic() - self._started:6.1f} s  ", "dim"), (text, style)))
+        self.console.print(
+            Text.assemble((f"{time.monotonic() - self._started:6.1f} s  ", "dim"), (text, style)), soft_wrap=True
+        )
 
     def plain(self, text: str = "", style: str = "") -> None:
-        self.console.print(Text(text, style))
+        self.console.print(Text(text, style), soft_wrap=True)
 
     def head(self, text: str) -> None:
         self.console.print()

@@ -37,7 +37,7 @@ class Setup(Struct, frozen=True, tag="setup"):
 
 
 class Job(Struct, frozen=True, tag="job"):
-    """One read or one command."""
+    """One read or one command. `check`: would its parameters do? Nothing is run, the answer is `ok` or `refused`."""
 
     id: int
     kind: Literal["reader", "command"]
@@ -46,16 +46,7 @@ class Job(Struct, frozen=True, tag="job"):
     named: dict[str, Value]
     timeout_s: float
     bytes_max: int
-
-
-class Check(Struct, frozen=True, tag="check"):
-    """Would these parameters do? Answered by Done with kind `ok` or `refused`; nothing is run."""
-
-    id: int
-    kind: Literal["reader", "command"]
-    plugin: str
-    positional: tuple[str, ...]
-    named: dict[str, Value]
+    check: bool = False
 
 
 class Importing(Struct, frozen=True, tag="importing"):
@@ -101,7 +92,7 @@ class Log(Struct, frozen=True, tag="log"):
     text: str
 
 
-ToWorker = Setup | Job | Check
+ToWorker = Setup | Job
 FromWorker = Importing | Ready | Done | Log
 
 _encoder = msgspec.msgpack.Encoder()

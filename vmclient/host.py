@@ -12,6 +12,7 @@ from typing import Any
 
 from common import protocol
 from common.bus.contract import PAYLOAD_BYTES_MAX, Opened
+from common.config.differences import differences
 from common.config.model import ClientConfig
 from common.envelope import Envelope
 from common.protocol import (
@@ -61,6 +62,7 @@ LATER_MAX = 1000  # answers that were asked to come with jitter
 JOURNAL_KEEP_S = 2 * 86_400.0
 FORGET_EVERY_S = 3600.0
 GREET_AGAIN_S = 5.0
+STOP_WITHIN_S = 8.0  # running commands have so long to end; less than the daemon's own limit (common/daemon.py, 10 s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Host:
         self._connected = False
         self._stopping = ""
         self._stopped = False
+        self._stop_by = NEVER
         self._said_mono = now.mono
         self._beats = 0
         self._reloads: list[int] = []
@@ -112,6 +115,8 @@ class Host:
         """All that is to be done because of this event, in order. The last effect may be a WakeAt."""
         effects = _handlers[type(event)](self, event, now)
         effects += self._due(now)
+        if self._beat_due() <= now.mono and not any(isinstance(effect, Send) for effect in effects):
+            effects.append(Send(ClbControl(verb="alive", values={"epoch": self.epoch})))
         effects = self._through_bus(effects, now)
         wake = min(
             self.properties.next_due(),
@@ -120,6 +125,7 @@ class Host:
             self._beat_due(),
             self._push_at,
             self._forget_at,
+            self._stop_by,
             min((at for at, _ in self._later), default=NEVER),
         )
         return [*effects, WakeAt(wake)]
@@ -192,10 +198,11 @@ class Host:
         return [Note(f"plugins: {counted}", part="plugins"), *effects, *self.executions.proceed(now)]
 
     def _reconfigured(self, event: Reconfigured, now: Moment) -> list[Effect]:
-        changed = self.properties.configure(event.config.properties, now)
+        changed = differences(self.config, event.config)
+        self.properties.configure(event.config.properties, now)
         self.config = self.executions.config = event.config
         values: dict[str, Value] = {"changed": list(changed)}
-        effects: list[Effect] = [Note(f"configuration: reloaded; {'; '.join(changed) or 'no property changed'}")]
+        effects: list[Effect] = [Note(f"configuration: reloaded; {'; '.join(changed) or 'nothing changed'}")]
         effects += [Send(ClbControl(verb="reload", values=values), in_reply_to=request) for request in self._reloads if request]
         self._reloads.clear()
         return [*effects, self.hello(), *self.executions.proceed(now)]
@@ -241,6 +248,7 @@ class Host:
         if self._stopping:
             return []
         self._stopping = why
+        self._stop_by = now.mono + STOP_WITHIN_S
         self.executions.stopping = True
         running = f", waiting for {self.executions.active} running commands" if self.executions.active else ""
         return [Note(f"stopping: {why}{running}"), *self.executions.drop_queued("the client is stopping")]
@@ -306,10 +314,10 @@ class Host:
             self._forget_at = now.mono + FORGET_EVERY_S
             self.executions.forget(now.wall - JOURNAL_KEEP_S)
         effects += self._push(now)
-        if self._beat_due() <= now.mono:
-            effects.append(Send(ClbControl(verb="alive", values={"epoch": self.epoch})))
-        if self._stopping and not self.executions.active and not self._stopped:
-            self._stopped = True
+        if self._stopping and not self._stopped and (not self.executions.active or now.mono >= self._stop_by):
+            self._stopped, self._stop_by = True, NEVER
+            if self.executions.active:
+                effects.append(Note(f"{self.executions.active} running commands are interrupted", "warning", "runner"))
             effects.append(Stop(self._stopping))
         return effects
 

@@ -126,9 +126,12 @@ class Process:
         return self.collect() and self.printed_bytes > before
 
     def kill(self) -> None:
-        """The whole process group, at once."""
+        """The worker's process group at once, and whatever else is left of its session (programs have a group of their own)."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             self._kill_group(self._popen.pid, signal.SIGKILL)
+        for pid in in_session(self._popen.pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
     def ended(self) -> str | None:
         """How it ended, in words, or None while it lives. From then on its number may be another's."""
@@ -166,6 +169,20 @@ def state_of(pid: int) -> str:
             return file.read().rpartition(")")[2].split()[0]
     except (OSError, IndexError):
         return ""
+
+
+def in_session(session: int) -> list[int]:
+    """Processes of this session but for its leader; proc(5), field 6 of stat."""
+    numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [pid for pid in numbers if pid != session and _session_of(pid) == session]
+
+
+def _session_of(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return int(file.read().rpartition(")")[2].split()[3])
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def _pidfd(pid: int) -> int:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from common.config.model import PropertyConfig, Where
+from common.config.model import PropertyConfig
 from common.protocol import Reading, Value
 from vmclient.convert import NotConvertible, convert, type_name
 from vmclient.events import Moment, ReadDone
@@ -55,20 +55,14 @@ class Properties:
         self.by_name: dict[str, Property] = {}
         self.paused: set[str] = set()
 
-    def configure(self, configs: Iterable[PropertyConfig], now: Moment) -> list[str]:
-        """Takes a new list; what reads the same as before keeps its values. Returns what changed, as sentences."""
+    def configure(self, configs: Iterable[PropertyConfig], now: Moment) -> None:
+        """Takes a new list; what reads the same as before keeps its values."""
         before, self.by_name = self.by_name, {}
-        changed: list[str] = []
         for config in configs:
-            old = before.pop(config.name, None)
-            if old is None:
-                changed.append(f"property {config.name}: new")
-            elif _without_place(old.config) != _without_place(config):
-                changed.append(f"property {config.name}: changed")
+            old = before.get(config.name)
             self.by_name[config.name] = self._kept(old, config) if old else self._fresh(config)
             self._schedule(self.by_name[config.name], old, now)
         self.paused &= set(self.by_name)
-        return changed + [f"property {name}: gone" for name in before]
 
     def due(self, now: Moment) -> list[Property]:
         """Those to be read now; each is scheduled on. One that is still being read waits for its next turn."""
@@ -144,10 +138,6 @@ class Properties:
 def phase(name: str) -> float:
     """A number in (0, 1] that is always the same for a name and evenly spread over names."""
     return (zlib.crc32(name.encode()) + 1) / 2**32
-
-
-def _without_place(config: PropertyConfig) -> PropertyConfig:
-    return replace(config, where=Where(""))
 
 
 def _what_is_read(config: PropertyConfig) -> tuple[object, ...]:

@@ -20,9 +20,9 @@ from typing import Any
 import msgspec
 
 from common.parameters import ParameterFault
-from common.plugin import CommandFailed, Refused, Site, Unknown
+from common.plugin import CommandFailed, Measured, Refused, Site, Unknown
 from common.protocol import Value
-from vmclient.frames import Check, Done, Frames, Importing, Job, Log, Ready, Setup, ToWorker, frame, to_worker
+from vmclient.frames import Done, Frames, Importing, Job, Log, Ready, Setup, ToWorker, frame, to_worker
 from vmclient.loader import Found, Loader, said
 
 ALARM_AFTER_S = 5  # past the client's own limit: only when nobody is left to kill us
@@ -52,8 +52,6 @@ class Worker:
     def _obey(self, what: ToWorker) -> None:
         if isinstance(what, Setup):
             self._prepare(what)
-        elif isinstance(what, Check):
-            self._say(self._check(what))
         else:
             self._lines_left = LOG_LINES_MAX
             self._deadline = time.monotonic() + what.timeout_s
@@ -72,13 +70,6 @@ class Worker:
         gc.freeze()
         self._say(Ready(tuple(found.entry for found in loader.found.values()), loader.faults))
 
-    def _check(self, check: Check) -> Done:
-        try:
-            self._find(check.kind, check.plugin).signature.bind(check.positional, check.named, self._site())
-        except (Refused, ParameterFault) as fault:
-            return Done(check.id, "refused", reason=str(fault)[:TEXT_MAX])
-        return Done(check.id, "ok")
-
     def _work(self, job: Job) -> bytes:
         started = time.monotonic()
         done = self._run(job)
@@ -95,7 +86,11 @@ class Worker:
         try:
             found = self._find(job.kind, job.plugin)
             arguments = found.signature.bind(job.positional, job.named, self._site())
-            value = carried(found.function(**arguments), job.bytes_max)
+            if job.check:
+                return Done(job.id, "ok")
+            given = found.function(**arguments)
+            unit = given.unit if isinstance(given, Measured) else found.plugin.unit
+            value = carried(given.value if isinstance(given, Measured) else given, job.bytes_max)
         except (Refused, ParameterFault) as fault:
             return Done(job.id, "refused", reason=str(fault)[:TEXT_MAX])
         except Unknown as fault:
@@ -106,7 +101,7 @@ class Worker:
             return Done(job.id, "error", reason=f"{job.kind} {job.plugin}: out of memory", spoiled="it ran out of memory")
         except BaseException as fault:  # noqa: BLE001 - whatever a plugin raises, SystemExit included, costs only its own job
             return Done(job.id, "error", reason=f"{job.kind} {job.plugin}: {said(fault)}"[:TEXT_MAX])
-        return Done(job.id, "ok", value, unit=found.plugin.unit)
+        return Done(job.id, "ok", value, unit=str(unit)[:255])
 
     @staticmethod
     def _failed(job: Job, fault: CommandFailed) -> Done:

@@ -22,7 +22,7 @@ See and steer the farm through its manager.
 
 TARGETs are names of clients, names of groups, or patterns like 'web*'; `all` is every client.
 Lengths of time are written 90s, 15m, 2h, 1h30m or 1d."""
-CONTROL_VERBS = ("ping", "reload", "set-ticks", "pause", "resume", "shutdown")
+CONTROL_VERBS = ("ping", "hello", "reload", "set-ticks", "pause", "resume", "properties", "history", "shutdown")
 EVENT_KINDS = ("client", "manager", "request", "trigger", "firing", "silence", "key", "reload", "notify", "refused")
 EVENTS_DEFAULT = 50
 Commands = Any  # argparse keeps the type of add_subparsers to itself
@@ -103,7 +103,9 @@ def _completed(parser: ArgumentParser, *names: str, by: str, **settings: Any) ->
     action.completer = Completer(by)  # type: ignore[attr-defined]
 
 
-def _targets(parser: ArgumentParser) -> None:
+def _targets(parser: ArgumentParser, before: str) -> None:
+    """`before`: what stands before --on, which takes all words behind it."""
+    parser.usage = f"{parser.prog} {before} --on TARGET [TARGET ...] [options]"
     _completed(
         parser, "--on", by="target", nargs="+", required=True, metavar="TARGET", help="clients, groups, patterns, or all"
     )
@@ -119,7 +121,7 @@ def _add_queries(commands: Commands) -> None:
     _completed(clients, "--group", by="group", metavar="GROUP", help="only the members of this group")
     props = _command(commands, "props", "the last known values, from the manager's own state", "queries:props")
     _completed(props, "pattern", by="property", nargs="?", metavar="PATTERN", help="a property or a pattern like 'ram*'")
-    _completed(props, "--on", by="client", metavar="CLIENT", help="only this client")
+    _completed(props, "--on", by="target", metavar="TARGET", help="only this client, group or pattern")
     history = _command(commands, "history", "the recorded values of one property", "queries:history")
     _completed(history, "client", by="client", metavar="CLIENT")
     _completed(history, "property", by="property", metavar="PROPERTY")
@@ -130,18 +132,18 @@ def _add_fleet(commands: Commands) -> None:
     get = _command(commands, "get", "properties from the clients themselves", "fleet:get")
     _completed(get, "properties", by="property", nargs="*", metavar="PROPERTY", help="none: all of them")
     get.add_argument("--fetch", action="store_true", help="let the clients read them now, instead of their last values")
-    _targets(get)
+    _targets(get, "[PROPERTY ...]")
     run = _command(commands, "exec", "run a command on clients, where their own files allow it", "fleet:execute")
     _completed(run, "command", by="command", metavar="COMMAND")
     run.add_argument("parameters", nargs="*", metavar="KEY=VALUE", help="its parameters; KEY:=JSON for other values than text")
-    _targets(run)
+    _targets(run, "COMMAND [KEY=VALUE ...]")
     _yes(run)
     control = _command(commands, "control", "steer the client daemons: " + ", ".join(CONTROL_VERBS), "fleet:control")
     control.add_argument("verb", metavar="VERB").completer = Completer("verb", CONTROL_VERBS)  # type: ignore[attr-defined]
     control.add_argument(
         "arguments", nargs="*", metavar="KEY=VALUE", help="its arguments; KEY:=JSON for other values than text"
     )
-    _targets(control)
+    _targets(control, "VERB [KEY=VALUE ...]")
     _yes(control)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from vmctl.watch import Watch
 from vmctl.wording import clean_lines, names_text, span_text, value_text
 
 EVERYBODY = ("all", "clients")
-HARMLESS_VERBS = ("ping",)
+HARMLESS_VERBS = ("ping", "hello", "properties", "history")
 
 
 def get(session: Session, options: Namespace) -> int:
@@ -40,7 +41,7 @@ RUN_COLUMNS = (
     Column("CLIENT"),
     Column("STATE"),
     Column("TOOK", keep=5, right=True),
-    Column("RESULT", keep=8, flexible=True, lines=4),
+    Column("RESULT", keep=8, flexible=True, least=30, lines=4),
 )
 
 
@@ -83,7 +84,7 @@ def _output(session: Session, piece: Row) -> None:
         session.screen.line(Styled("  | ", "dim"), line)
 
 
-CONTROL_COLUMNS = (Column("CLIENT"), Column("STATE"), Column("ANSWER", keep=8, flexible=True, lines=4))
+CONTROL_COLUMNS = (Column("CLIENT"), Column("STATE"), Column("ANSWER", keep=8, flexible=True, least=30, lines=4))
 
 
 def control(session: Session, options: Namespace) -> int:
@@ -93,7 +94,7 @@ def control(session: Session, options: Namespace) -> int:
     args = {
         "targets": options.on,
         "verb": options.verb,
-        "arguments": assignments(options.arguments),
+        "arguments": {key: _number(value) for key, value in assignments(options.arguments).items()},
         "timeout": options.timeout,
     }
     pieces, result = _gather(session, "control", args, f"sending {options.verb}")
@@ -125,6 +126,13 @@ def assignments(words: Sequence[str]) -> dict[str, Any]:
             raise usage(f"parameter {key} is given twice")
         found[key] = _json(word, text) if typed else text
     return found
+
+
+def _number(value: Any) -> Any:
+    """`ticks=10` is a number for a verb; a command's parameters stay text, its client knows their types."""
+    if isinstance(value, str) and re.fullmatch(r"-?\d+(\.\d+)?", value):
+        return float(value) if "." in value else int(value)
+    return value
 
 
 def _json(word: str, text: str) -> Any:
@@ -187,7 +195,7 @@ def _summary(session: Session, result: Row, pieces: Sequence[Row] = (), *, faile
     session.screen.note(Styled(f"{count_text(number, 'client')} answered in {span_text(result.get('elapsed'))}", "dim"))
     for kind in NOT_WELL:
         if result.get(kind):
-            session.screen.note(state(kind), f" ({len(result[kind])}): {names_text(result[kind])}")
+            session.screen.note(state(kind), f" ({len(result[kind])}): {names_text(sorted(result[kind], key=str))}")
     errors = result.get("errors")
     for client, text in sorted(errors.items()) if isinstance(errors, dict) else ():
         if client not in told:

@@ -26,13 +26,8 @@ KEY_COLUMNS = (
 def keys(session: Session, options: Namespace) -> int:
     """All keys, those that wait for a decision first."""
     rows = session.rows("key-list", state=options.state)
-    if session.screen.as_json:
-        session.screen.document(rows)
-    elif rows:
-        session.screen.table(KEY_COLUMNS, [_cells(row, session.now) for row in sorted(rows, key=_attention)])
-    else:
-        session.screen.note("no key" + (f" is {options.state}" if options.state else ""))
-    return Exit.OK
+    nothing = f"no key is {options.state}" if options.state else "no key"
+    return session.listing(sorted(rows, key=_attention), KEY_COLUMNS, lambda row: _cells(row, session.now), nothing)
 
 
 def _attention(row: Row) -> tuple[int, str]:

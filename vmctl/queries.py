@@ -119,15 +119,9 @@ CLIENT_COLUMNS = (
 def clients(session: Session, options: Namespace) -> int:
     """Every client the manager has seen."""
     rows = session.rows("clients", pattern=options.pattern, group=options.group)
-    if session.screen.as_json:
-        session.screen.document(rows)
-    elif rows:
-        session.screen.table(CLIENT_COLUMNS, [_client_cells(row) for row in sorted(rows, key=_by("name"))])
-    else:
-        session.screen.note(
-            "no client" + (" matches" if options.pattern or options.group else " yet (vmctl key list shows who waits)")
-        )
-    return Exit.OK
+    narrowed = options.pattern or options.group
+    nothing = "no client matches" if narrowed else "no client yet (vmctl key list shows who waits)"
+    return session.listing(sorted(rows, key=_by("name")), CLIENT_COLUMNS, _client_cells, nothing)
 
 
 def _client_cells(row: Row) -> list[Cell]:
@@ -160,14 +154,12 @@ PROPERTY_COLUMNS = (
 def props(session: Session, options: Namespace) -> int:
     """The last values in the manager's own state; asks no client."""
     rows = session.rows("props", client=options.on, pattern=options.pattern)
-    if session.screen.as_json:
-        session.screen.document(rows)
-    elif rows:
-        ordered = sorted(rows, key=_by("client", "name"))
-        session.screen.table(PROPERTY_COLUMNS, [property_cells(row, str(row.get("client"))) for row in ordered])
-    else:
-        session.screen.note("no property" + (" matches" if options.pattern or options.on else " yet"))
-    return Exit.OK
+    nothing = "no property matches" if options.pattern or options.on else "no property yet"
+    return session.listing(sorted(rows, key=_by("client", "name")), PROPERTY_COLUMNS, _own_property_cells, nothing)
+
+
+def _own_property_cells(row: Row) -> list[Cell]:
+    return property_cells(row, str(row.get("client")))
 
 
 def property_cells(row: Row, client: str) -> list[Cell]:

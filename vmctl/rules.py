@@ -10,7 +10,7 @@ from typing import Any
 from vmctl.failure import Exit, usage
 from vmctl.screen import Cell, Column, Styled, state
 from vmctl.session import Row, Session, count_text
-from vmctl.wording import moment_at, moment_text, operands_text, span_s, span_text, wish_text
+from vmctl.wording import moment_at, moment_text, operands_text, source_lines, span_s, span_text, wish_text
 
 SOURCE_BYTES_MAX = 1_048_576
 URGENT = ("firing", "pending", "flapping", "unknown", "silenced", "ok", "disabled")
@@ -18,24 +18,20 @@ TRIGGER_COLUMNS = (
     Column("TRIGGER"),
     Column("STATE"),
     Column("SINCE", keep=7, right=True),
+    Column("SUBJECTS", keep=4),
     Column("FIRED", keep=5, right=True),
     Column("LAST", keep=6, right=True),
     Column("SEVERITY", keep=2),
-    Column("WHY", keep=8, flexible=True, lines=3),
+    Column("WHY", keep=8, flexible=True, least=30, lines=3),
 )
 
 
 def triggers(session: Session, options: Namespace) -> int:
     """All triggers, those that need attention first."""
     rows = session.rows("triggers", pattern=options.pattern)
-    if session.screen.as_json:
-        session.screen.document(rows)
-    elif rows:
-        ordered = sorted(rows, key=lambda row: (_urgency(row.get("state")), str(row.get("name"))))
-        session.screen.table(TRIGGER_COLUMNS, [_trigger_cells(row, session.now) for row in ordered])
-    else:
-        session.screen.note("no trigger" + (" matches" if options.pattern else " is configured (triggers.d/*.ini)"))
-    return Exit.OK
+    ordered = sorted(rows, key=lambda row: (_urgency(row.get("state")), str(row.get("name"))))
+    nothing = "no trigger matches" if options.pattern else "no trigger is configured (triggers.d/*.ini)"
+    return session.listing(ordered, TRIGGER_COLUMNS, lambda row: _trigger_cells(row, session.now), nothing)
 
 
 def _urgency(word: Any) -> int:
@@ -56,11 +52,20 @@ def _trigger_cells(row: Row, now: float) -> list[Cell]:
         str(row.get("name")),
         state(row.get("state")),
         _ago(row.get("since"), now),
+        _counts(row.get("subjects")),
         str(row.get("fired", "-")),
         _ago(row.get("last_fired"), now),
         str(row.get("severity") or ""),
         "; ".join([*([why] if why else []), *notes]),
     ]
+
+
+def _counts(subjects: Any) -> str:
+    """`1 firing, 4 ok`; nothing for a trigger without `each`."""
+    if not isinstance(subjects, dict) or sum(n for n in subjects.values() if isinstance(n, int)) < 2:
+        return ""
+    ordered = sorted(subjects.items(), key=lambda item: _urgency(item[0]))
+    return ", ".join(f"{number} {word}" for word, number in ordered)
 
 
 def show(session: Session, options: Namespace) -> int:
@@ -99,18 +104,19 @@ def _trigger_facts(result: Row, now: float) -> list[tuple[str, list[Cell]]]:
 
 
 def _source(session: Session, source: Any) -> None:
-    if isinstance(source, str) and source.strip():
+    lines = source_lines(source)
+    if lines:
         session.screen.line()
         session.screen.line(Styled("source", "bold"))
-        for line in source.rstrip().split("\n"):
-            session.screen.line("  " + line.expandtabs())
+    for line in lines:
+        session.screen.line("  " + line.expandtabs())
 
 
 SUBJECT_COLUMNS = (
     Column("SUBJECT"),
     Column("STATE"),
     Column("SINCE", keep=6, right=True),
-    Column("WHY", keep=8, flexible=True, lines=4),
+    Column("WHY", keep=8, flexible=True, least=30, lines=4),
     Column("VALUES", keep=5, flexible=True, lines=4),
 )
 
@@ -228,21 +234,15 @@ SILENCE_COLUMNS = (
     Column("LEFT", right=True),
     Column("UNTIL", keep=7),
     Column("WHO", keep=6),
-    Column("WHY", keep=8, flexible=True, lines=3),
+    Column("WHY", keep=8, flexible=True, least=30, lines=3),
 )
 
 
 def silences(session: Session, options: Namespace) -> int:
     """What is silenced, by whom, until when."""
     rows = session.rows("silences")
-    if session.screen.as_json:
-        session.screen.document(rows)
-    elif rows:
-        ordered = sorted(rows, key=lambda row: row["until"] if isinstance(row.get("until"), (int, float)) else 0)
-        session.screen.table(SILENCE_COLUMNS, [_silence_cells(row, session.now) for row in ordered])
-    else:
-        session.screen.note("nothing is silenced")
-    return Exit.OK
+    ordered = sorted(rows, key=lambda row: row["until"] if isinstance(row.get("until"), (int, float)) else 0)
+    return session.listing(ordered, SILENCE_COLUMNS, lambda row: _silence_cells(row, session.now), "nothing is silenced")
 
 
 def _silence_cells(row: Row, now: float) -> list[Cell]:

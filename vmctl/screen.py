@@ -26,13 +26,14 @@ GAP = 2
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. On narrow terminals those with the smallest `keep` give way first; `flexible` may be narrowed: then its text
-    takes up to `lines` lines and is cut with an ellipsis."""
+    """One column. On narrow terminals those with the smallest `keep` give way first; `flexible` may be narrowed down to
+    `least` cells: then its text takes up to `lines` lines and is cut with an ellipsis."""
 
     title: str
     keep: int = 9
     right: bool = False
     flexible: bool = False
+    least: int = FLEXIBLE_CELLS_MIN
     lines: int = 1
 
 
@@ -162,7 +163,7 @@ def fitted(columns: Sequence[Column], natural: Sequence[int], room: int) -> list
         if over <= 0:
             return widths
         spare = [
-            (width - max(FLEXIBLE_CELLS_MIN, len(column.title)), place)
+            (width - max(column.least, len(column.title)), place)
             for place, (column, width) in enumerate(zip(columns, widths, strict=True))
             if column.flexible and width
         ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vmctl.failure import Exit, Failure, unreachable, usage
 from vmctl.link import Link
-from vmctl.screen import Screen
+from vmctl.screen import Cell, Column, Screen
 
 Row = dict[str, Any]
 
@@ -38,6 +39,16 @@ class Session:
                 f"the manager's answer to `{op}` has another form than this vmctl knows: are both of one version?"
             )
         return result
+
+    def listing(self, rows: list[Row], columns: Sequence[Column], cells: Callable[[Row], list[Cell]], nothing: str) -> Exit:
+        """The list as one document or as a table; `nothing` is what to say when it is empty."""
+        if self.screen.as_json:
+            self.screen.document(rows)
+        elif rows:
+            self.screen.table(columns, [cells(row) for row in rows])
+        else:
+            self.screen.note(nothing)
+        return Exit.OK
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """Ask on the terminal, unless --yes. Where there is nobody to ask, refuse: nothing is done on a guess."""

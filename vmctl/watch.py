@@ -13,8 +13,10 @@ from vmctl.wording import clean, names_text
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-AWAITED_SHOWN = 3
-WIDTH_FOR_NAMES = 70  # on narrower terminals only the numbers
+BAR_CELLS = 20
+CLOCK_CELLS = 7  # 0:00:00
+GAPS_CELLS = 5  # between the five columns, and one to spare
+NAMES_CELLS_MIN = 20  # with less room than this only the numbers
 
 
 class Watch:
@@ -49,7 +51,7 @@ class Watch:
         signal.signal(signal.SIGTERM, _terminated)  # the cursor is hidden now and must come back
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=BAR_CELLS),
             TextColumn("{task.fields[count]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("{task.fields[awaited]}", markup=False),
@@ -69,11 +71,25 @@ class Watch:
         if self._progress is None or self._task is None:
             return
         count = f"{self._answered}/{self._asked}" if self._asked else f"{self._answered} answered"
-        roomy = self._screen.err.width >= WIDTH_FOR_NAMES
-        awaited = f"waiting for {names_text(list(self._awaited), AWAITED_SHOWN)}" if self._awaited and roomy else ""
+        room = self._screen.err.width - len(self._label) - BAR_CELLS - len(count) - CLOCK_CELLS - GAPS_CELLS
         self._progress.update(
-            self._task, total=self._asked or None, completed=self._answered, count=count, awaited=clean(awaited)
+            self._task,
+            total=self._asked or None,
+            completed=self._answered,
+            count=count,
+            awaited=awaited_text(list(self._awaited), room),
         )
+
+
+def awaited_text(names: list[str], room: int) -> str:
+    """As many of the names as there is room for, and how many more."""
+    if not names or room < NAMES_CELLS_MIN:
+        return ""
+    for shown in range(min(len(names), room // 2), 0, -1):
+        text = clean(f"waiting for {names_text(names, shown)}")
+        if len(text) <= room:
+            return text
+    return f"waiting for {len(names)}" if len(names) > 1 else ""
 
 
 def _terminated(signum: int, frame: FrameType | None) -> None:

@@ -99,18 +99,45 @@ def operands_text(operands: Any) -> str:
 
 
 def wish_text(wish: Any) -> str:
-    """One thing that a trigger's code asked for: `execute log text='...' on mail2`."""
+    """One thing that a trigger's code asked for: `execute log text='xen1 is low' on mail2`."""
     if not isinstance(wish, dict):
         return str(wish)
     arguments = wish.get("arguments")
-    named = [f"{key}={_argument_text(value)}" for key, value in arguments.items()] if isinstance(arguments, dict) else []
+    words = _argument_words(arguments) if isinstance(arguments, dict) else []
     targets = wish.get("targets")
-    on = [f"on {names_text(targets, 5)}"] if isinstance(targets, list) and targets else []
-    return " ".join([str(wish.get("verb", "?")), *named, *on])
+    on = f"on {names_text(targets, 5)}" if isinstance(targets, list) and targets else ""
+    return " ".join(word for word in (str(wish.get("verb", "?")).replace("_", " "), *words, on) if word)
+
+
+def _argument_words(arguments: dict[str, Any]) -> list[str]:
+    """The command or verb bare, its parameters as key=value; nothing where there is nothing."""
+    words: list[str] = []
+    for key, value in arguments.items():
+        if isinstance(value, dict):
+            words += [f"{name}={_argument_text(each)}" for name, each in value.items()]
+        elif key in ("command", "verb"):
+            words.append(str(value))
+        elif value not in (None, "", []):
+            words.append(f"{key}={_argument_text(value)}")
+    return words
 
 
 def _argument_text(value: Any) -> str:
-    return repr(value) if isinstance(value, str) and re.search(r"\W", value) else value_text(value)
+    return repr(value) if isinstance(value, str) and re.search(r"[^\w.:@/-]", value) else value_text(value)
+
+
+def source_lines(source: Any) -> list[str]:
+    """A trigger's code as its file has it: `expr = { ... }`, blocks over several lines where they have them."""
+    if isinstance(source, str):
+        return source.rstrip().split("\n")
+    lines: list[str] = []
+    for key, code in source.items() if isinstance(source, dict) else ():
+        text = str(code).strip()
+        if "\n" in text:
+            lines += [f"{key} = {{", *(f"    {line}" for line in text.split("\n")), "}"]
+        else:
+            lines.append(f"{key} = {{ {text} }}")
+    return lines
 
 
 def sparkline(values: list[Any], width: int) -> str:

@@ -1,8 +1,8 @@
-"""What all parts of the manager's core share: the state, the instant, the effects of this step. No clock, no thread, no socket."""
+"""What all parts of the manager's core share: the state, the instant, the effects of this step. No clock, no thread."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from common.config.model import ManagerConfig
@@ -11,6 +11,8 @@ from vmmanager.events import Effect, Moment, Note, Record, Reply, Send
 from vmmanager.state import Farm
 
 PRIVATE_MAX = 16  # more targets than this: one multicast to the group instead of many private addresses (Spread: at most 43)
+
+HELD_MAX = 10_000  # events kept until the store is open
 
 
 class Refused(Exception):
@@ -36,7 +38,8 @@ class Context:
     address: str = ""  # our private address on the bus; empty: not connected
     epoch: int = 0  # of the reign we lead or follow
     last_id: int = 0
-    last_event: int = 0
+    last_event: int = -1  # id of the newest event; -1: the store has not told yet
+    held: list[Record] = field(default_factory=list)  # events from before that
 
     @property
     def name(self) -> str:
@@ -53,14 +56,20 @@ class Context:
     def record(self, kind: str, subject: str, text: str, details: dict[str, Value] | None = None, who: str = "") -> None:
         self.emit(Record(self.now.wall, kind, subject, text, details or {}, who))
 
-    def emit(self, record: Record) -> Record:
-        """Gives the record its id."""
-        self.last_event += 1
-        numbered = Record(
-            record.at, record.kind, record.subject, record.text, record.details, record.who, self.last_event
-        )
-        self.out.append(numbered)
-        return numbered
+    def emit(self, record: Record) -> None:
+        """Gives the record its id, as soon as the store has told which."""
+        if self.last_event >= 0:
+            self.last_event += 1
+            self.out.append(replace(record, id=self.last_event))
+        elif len(self.held) < HELD_MAX:
+            self.held.append(record)
+
+    def loaded(self, last_event: int) -> None:
+        """The store is open: `last_event` is the newest id in it."""
+        self.last_event = max(self.last_event, last_event)
+        held, self.held = self.held, []
+        for record in held:
+            self.emit(record)
 
     def send(
         self,

@@ -307,19 +307,7 @@ class TryTrigger:
 
 
 Effect = (
-    Send
-    | Reply
-    | Note
-    | Record
-    | Persist
-    | RunCode
-    | Notify
-    | WakeAt
-    | Reload
-    | Trust
-    | LookForKeys
-    | FindEvents
-    | TryTrigger
+    Send | Reply | Note | Record | Persist | RunCode | Notify | WakeAt | Reload | Trust | LookForKeys | FindEvents | TryTrigger
 )
 
 

@@ -151,6 +151,13 @@ class KeyBook:
             key, state = known.key, known.state  # what was decided stays; only the other key is refused
         return {"name": name, **replace(known, key=key, state=state, decided=self._c.now.wall, who=who).stored()}
 
+    @staticmethod
+    def shown(told: dict[str, Value]) -> dict[str, Value]:
+        """What vmctl is told of a decision."""
+        state = told.get("state")
+        print_of = fingerprint(bytes.fromhex(str(told.get("key"))))
+        return {"name": told.get("name"), "state": state, "fingerprint": print_of}
+
     def apply(self, told: dict[str, Value], token: str = "") -> str:
         """A decision arrived in the bus's order. Returns the address to ask for hello, empty for none."""
         record = record_of(str(told.get("name")), told)

@@ -1,7 +1,7 @@
 """Who leads: in this form the first member of the view of group `managers`. Pure. To be replaced by majority and leases.
 
-The rest of the core asks only `leading`, `since`, `leader`, `synced`, and hears `Change`. An epoch is on disk before it is used,
-and higher than every epoch known to us, to other managers, or to any client.
+The rest of the core asks only `leading`, `since`, `leader`, and hears `Change`. An epoch is on disk before it is used, and
+higher than every epoch known to us, to other managers, or to any client.
 """
 
 from __future__ import annotations
@@ -92,12 +92,16 @@ class Leadership:
             self._claim(self.highest + 1)
             return ""
         self.highest = self._c.epoch = self._claimed
-        self._c.send(Control(verb="lead", arguments={"epoch": self._c.epoch}), (GROUP_MANAGERS,), (GROUP_MANAGERS,))
+        self.tell((GROUP_MANAGERS,), (GROUP_MANAGERS,))
         if self.leading:
             return ""  # it led before, and goes on under a higher epoch
         self.since, self.leader = self._c.now.mono, self._c.name
         self._say(f"manager {self._c.name}: standby -> leader (epoch {self._c.epoch}, first in the view)")
         return "won"
+
+    def tell(self, to: tuple[str, ...], addresses: tuple[str, ...]) -> None:
+        """Says that we lead."""
+        self._c.send(Control(verb="lead", arguments={"epoch": self._c.epoch}), to, addresses)
 
     def heard_lead(self, name: str, arguments: dict[str, Value]) -> Change:
         """CONTROL `lead` of any manager, ours included. Its envelope's epoch is the newest: the Opener saw to that."""
@@ -116,7 +120,7 @@ class Leadership:
         return change or "other"
 
     def heard_epoch(self, epoch: int) -> None:
-        """A client or manager knows this reign. One above ours while we lead: our store is older than the farm; rise above it."""
+        """A client or manager knows this reign. One above ours while we lead: our store is older than the farm."""
         if not self.highest < epoch <= self.highest + EPOCH_JUMP_MAX:
             return
         self.highest = epoch

@@ -50,7 +50,7 @@ class Peers:
         self._members: tuple[str, ...] = ()
         self._sync: _Sync | None = None
         self._mark = 0  # the newest mark we set ourselves
-        self.highest = lambda: 0  # the highest epoch known; set by the owner
+        self.highest: Callable[[], int] = int  # the highest epoch known; set by the owner
 
     # --- who is who -----------------------------------------------------------------------------------------------------
 

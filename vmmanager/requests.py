@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from common.protocol import Answer, ClbControl, ExecErr, ExecVal, Message, PropErr, PropList, PropVal
+from common.protocol import Answer, ClbControl, ExecErr, ExecVal, Message, PropErr, PropList, PropVal, Reading
 
 LINGER_S = 60.0  # an answer after the deadline is recognized for so long
 REQUESTS_MAX = 1_000  # open ones at a time; more are refused
@@ -249,7 +249,7 @@ def _take(target: Target, request: Request, message: Answer) -> bool:
 def _take_readings(target: Target, request: Request, message: Answer) -> bool:
     """Named properties may come in several answers; all of them count once every name is there."""
     if isinstance(message, PropVal):
-        readings = (message.reading,)
+        readings: tuple[Reading, ...] = (message.reading,)
     elif isinstance(message, PropList):
         readings = message.readings
     elif isinstance(message, PropErr):

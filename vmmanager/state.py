@@ -124,9 +124,7 @@ class Farm:
 
     # --- what the client tells ------------------------------------------------------------------------------------------
 
-    def introduce(
-        self, name: str, groups: tuple[str, ...], version: str, boot_id: str, commands: tuple[str, ...]
-    ) -> None:
+    def introduce(self, name: str, groups: tuple[str, ...], version: str, boot_id: str, commands: tuple[str, ...]) -> None:
         """Its hello: the facts that are not properties."""
         client = self.clients[name]
         client.version, client.boot_id, client.commands = version, boot_id, commands
@@ -161,7 +159,7 @@ class Farm:
     def failed(self, name: str, property: str, why: str, now: float) -> None:
         """PROPERR: the property has no value now. One that was never known stays so."""
         known = self.clients[name].properties.get(property)
-        if known is not None and not (known.reading.error == why):
+        if known is not None and known.reading.error != why:
             old = known.reading
             known.reading = Reading(name=property, type=old.type, unit=old.unit, ticks=old.ticks, error=why)
             known.read_at = now

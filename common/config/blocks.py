@@ -119,14 +119,13 @@ def _is_section(lines: Sequence[str], row: int) -> bool:
 
 
 def _close(closing: str, row: int, scan: _Scan) -> None:
+    """Where an inner bracket was forgotten, the outer ones still find their own."""
     opening = CLOSING[closing]
-    if closing != "}":
-        if scan.stack[-1][0] == opening:
-            scan.stack.pop()
-        else:
-            scan.brackets.append((row, f"'{closing}' closes nothing: no '{opening}' is open here"))
+    nearest = next(bracket for bracket, _ in reversed(scan.stack) if bracket in (opening, "{"))
+    if nearest != opening:
+        scan.brackets.append((row, f"'{closing}' closes nothing: no '{opening}' is open here"))
         return
-    while scan.stack[-1][0] != "{":
+    while scan.stack[-1][0] != opening:
         left, left_row = scan.stack.pop()
         scan.brackets.append((left_row, f"'{left}' is never closed"))
     scan.stack.pop()
@@ -135,7 +134,8 @@ def _close(closing: str, row: int, scan: _Scan) -> None:
 def _never_closed(fault: Exception | None, scan: _Scan) -> str:
     text = "the brace that opens here is never closed"
     if isinstance(fault, tokenize.TokenError) and "string" in str(fault.args[0]) and len(fault.args) > 1:
-        return f"{text}: a string that begins {fault.args[1][0] - 1} lines further down has no end"
+        below = fault.args[1][0] - 1
+        return f"{text}: a string that begins {f'{below} lines further down' if below else 'in this line'} has no end"
     return f"{text} (a # hides the closing brace after it)" if scan.hidden else text
 
 

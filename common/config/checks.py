@@ -18,7 +18,6 @@ from common.config.values import quoted
 
 Raw = str | list[str]
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-RESERVED_GROUPS = ("managers", "clients")
 LIST_MAX = 1000
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,253}[A-Za-z0-9])?")
@@ -139,7 +138,8 @@ def choice(value: Raw, *options: str) -> str:
 
 
 def level(value: Raw) -> str:
-    return choice(_given(value).upper(), *LEVELS)
+    name = _given(value)
+    return choice(name.upper() if name.upper() in LEVELS else name, *LEVELS)
 
 
 def path(value: Raw) -> Path | None:
@@ -190,17 +190,19 @@ def code(value: Raw) -> bool:
 
 def group(value: Raw) -> str:
     name = _one(value)
-    if name and name not in RESERVED_GROUPS:
-        _group(name)
     if name == "managers":
         raise ValidateError("managers are no clients (write clients, or a group)")
+    if name:
+        _group(name)
     return name
 
 
 def groups(value: Raw) -> tuple[str, ...]:
     for name in _many(value):
-        if name in RESERVED_GROUPS:
-            raise ValidateError(f"{name} is a group of its own making (leave it out)")
+        if name == "clients":
+            raise ValidateError("every client is in clients anyway (leave it out)")
+        if name == "managers":
+            raise ValidateError("only managers are in managers (leave it out)")
         _group(name)
     return _distinct(value)
 

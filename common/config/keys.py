@@ -185,7 +185,7 @@ PROPERTY = Table(
         Key("timeout", "duration(0.01, 3600)", "past this the reader is stopped, and the value is unknown", ("timeout_s",)),
         Key("unit", "text(32)", "shown behind the value", default="as the reader gives it"),
         Key("keep", "whole(1, 100000)", "values the client remembers"),
-        Key("value_max", "size(1, 16000000)", "a larger value counts as a failure of the reader", ("type_bytes_max",)),
+        Key("value_max", "size(1, 15728640)", "a larger value counts as a failure of the reader", ("type_bytes_max",)),
     ),
     "A property of this host. The name of the section is the name of the property.",
     (
@@ -194,7 +194,7 @@ PROPERTY = Table(
             "word()",
             "a parameter of the reader by name, instead of `parameters =`",
             "named",
-            "named parameters",
+            "*parameters",
         ),
     ),
 )

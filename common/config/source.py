@@ -106,7 +106,7 @@ class _Reader:
     def _section_path(self, found: re.Match[str] | None, line: str) -> tuple[Path, str]:
         """Where the section stands in the tree, and what is wrong with that."""
         if not found or len(found[1]) != len(found[3]):
-            return (), f"is no section: {quoted(line.strip())} (write [name])"
+            return (), f"is no section: {quoted(line.strip())} (write [name]; what stands below is not looked at)"
         name, depth = found[2], len(found[1])
         if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'":
             name = name[1:-1]
@@ -119,7 +119,7 @@ class _Reader:
             return above, f"{line.strip()} has no section with one bracket less above it"
         if path in self.source.sections:
             first = self.source.sections[path].line
-            return path, f"is there twice, first at line {first} (what stands below this one is not looked at)"
+            return path, f"is there twice, first at line {first} (what stands below is not looked at)"
         if (above, name) in self.source.keys:
             return path, f"{name} is both a key, at line {self.source.keys[above, name].line}, and a section"
         return path, ""
@@ -142,7 +142,7 @@ class _Reader:
         """Whether a key of this name may stand here; notes where it does."""
         path = self.path
         if not path:
-            self._fault(f"{quoted(name)} stands above the first section (write [name] above it)", row=row)
+            self._fault(f"{quoted(name)} stands above the first section (which one does it belong to?)", row=row)
             return False
         if not _KEY_NAME.fullmatch(name) or _RESERVED.fullmatch(name):
             self._fault(f"{quoted(name)} cannot be the name of a key", row=row)

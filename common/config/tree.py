@@ -65,7 +65,7 @@ def read_tree(text: str, file: str, shape: Shape) -> Tree:
     _rename_parts(source, shape)
     tree = Tree(file, faults=source.faults, warnings=source.warnings)
     config = ConfigObj(source.lines, configspec=_configspec(shape), interpolation=False)
-    _take_out_misplaced_code(source, config, shape, tree)
+    _take_out_misplaced(source, config, shape, tree)
     result = config.validate(validator(), preserve_errors=True)
     wrong = _wrong(source, config, result, shape, tree)
     for name in config.sections:
@@ -137,16 +137,31 @@ def _table(path: Path, shape: Shape) -> Table | None:
 # --- what is wrong ----------------------------------------------------------------------------------------------------------
 
 
-def _take_out_misplaced_code(source: Source, config: Any, shape: Shape, tree: Tree) -> None:
-    for path, name in list(source.blocks):
+def _take_out_misplaced(source: Source, config: Any, shape: Shape, tree: Tree) -> None:
+    """Keys where sections belong and the other way round, and code where none does: ConfigObj cannot say, or even fails."""
+    for path, name in list(source.keys):
         table = _table(path, shape)
         key = table.key(name) if table else None
-        if key and key.check != "code()":
+        if table and any(part.name == name and not part.spec for part in table.parts):
+            brackets = "[" * (len(path) + 1) + name + "]" * (len(path) + 1)
+            tree.faults.append(Fault(source.keys[path, name], f"is a section (write {brackets}, and below it name = value)"))
+        elif key and key.check != "code()" and (path, name) in source.blocks:
             tree.faults.append(Fault(source.keys[path, name], "is no Python: write the value without braces"))
-            section = config
-            for step in path:
-                section = section[step]
-            del section[name], source.blocks[path, name]
+        else:
+            continue
+        del _inner(config, path)[name]
+        source.blocks.pop((path, name), None)
+    for path in sorted(source.sections, key=len):
+        table = _table(path[:-1], shape) if len(path) > 1 else None
+        if table and table.key(path[-1]):
+            tree.faults.append(Fault(source.sections[path], f"is a key (write {path[-1]} = ...)"))
+            del _inner(config, path[:-1])[path[-1]]
+
+
+def _inner(config: Any, path: Path) -> Any:
+    for step in path:
+        config = config[step]
+    return config
 
 
 def _wrong(source: Source, config: Any, result: Any, shape: Shape, tree: Tree) -> set[tuple[Path, str]]:
@@ -169,6 +184,9 @@ def _extra(source: Source, path: Path, name: str, shape: Shape) -> Fault:
     table = _table(path, shape) if path else None
     if (path, name) in source.keys:
         known = [key.name for key in table.keys] if table else []
+        other = next((each.name for each in shape.fixed if each is not table and each.key(name)), "")
+        if other:
+            return Fault(source.keys[path, name], f"no such key here (it stands in [{other}])")
         return Fault(source.keys[path, name], f"no such key ({known_near(name, known)})")
     where = source.sections.get((*path, name), Where(source.file, 0, name))
     if path:

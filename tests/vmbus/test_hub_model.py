@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
 
+from common.bus.spread.constants import JOIN_MESS, LEAVE_MESS
 from common.bus.vmbus import wire
 from common.bus.vmbus.config import BusDaemonConfig
 from common.bus.vmbus.hub import Hub, Member
@@ -97,7 +98,7 @@ class HubMachine(RuleBasedStateMachine):
     def join(self, person: Person, group: bytes) -> None:
         if not self.alive(person):
             return
-        self.feed(person, packet(wire.JOIN, person.private, [group]))
+        self.feed(person, packet(JOIN_MESS, person.private, [group]))
         if person.private not in self.members.get(group, ()):
             self.members.setdefault(group, set()).add(person.private)
             self.view(group, 0x1100, person.private)
@@ -106,7 +107,7 @@ class HubMachine(RuleBasedStateMachine):
     def leave(self, person: Person, group: bytes) -> None:
         if not self.alive(person):
             return
-        self.feed(person, packet(wire.LEAVE, person.private, [group]))
+        self.feed(person, packet(LEAVE_MESS, person.private, [group]))
         if person.private in self.members.get(group, ()):
             self.remove(group, 0x1200, person.private)
             if person.membership:
@@ -175,7 +176,7 @@ class HubMachine(RuleBasedStateMachine):
             assert parcel.start == position
             position = parcel.end
             if parcel.request:
-                change = self.hub.join if parcel.request == wire.JOIN else self.hub.leave
+                change = self.hub.join if parcel.request == JOIN_MESS else self.hub.leave
                 for post in change(person.member, parcel.group):
                     self.deliver(post.recipients, post.data)
             else:
@@ -248,13 +249,14 @@ def test_a_join_beyond_the_limits_is_rejected_as_spread_does() -> None:
         (struct.pack("<I32siIi", 0x80000090, b"#a#localhost", -1, 0, 0), "-1 groups"),
         (packet(0x10, b"#a#localhost", [b"g"], data_bytes=143_121), "143121 bytes"),
         (packet(0x10, b"#a#localhost", [b"g"], data_bytes=-1), "-1 bytes"),
-        (packet(wire.JOIN, b"#a#localhost", [b""]), "illegal group name"),
-        (packet(wire.JOIN, b"#a#localhost", [b"#x"]), "illegal group name"),
-        (packet(wire.JOIN, b"#a#localhost", [b"a b"]), "illegal group name"),
-        (packet(wire.JOIN, b"#a#localhost", [b"x" * 32]), "illegal group name"),
-        (packet(wire.LEAVE, b"#a#localhost", []), "0 groups"),
-        (packet(wire.JOIN, b"#a#localhost", [b"g", b"h"]), "2 groups"),
+        (packet(JOIN_MESS, b"#a#localhost", [b""]), "illegal group name"),
+        (packet(JOIN_MESS, b"#a#localhost", [b"#x"]), "illegal group name"),
+        (packet(JOIN_MESS, b"#a#localhost", [b"a b"]), "illegal group name"),
+        (packet(JOIN_MESS, b"#a#localhost", [b"x" * 32]), "illegal group name"),
+        (packet(LEAVE_MESS, b"#a#localhost", []), "0 groups"),
+        (packet(JOIN_MESS, b"#a#localhost", [b"g", b"h"]), "2 groups"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_violation_is_named_and_what_came_before_it_counts(message: bytes, why: str) -> None:
     hub: Hub[Member] = Hub(BusDaemonConfig(), RING)

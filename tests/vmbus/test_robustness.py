@@ -76,6 +76,7 @@ def member(address: Address, group: bytes, name: bytes = b"", membership: bool =
         (packet(0x10000, b"#evil#localhost", [b"\x07"]), "illegal group name"),
         (b"\xff" * 48, "illegal"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_who_breaks_the_protocol_is_cut_and_named(
     address: Address, message: bytes, why: str, caplog: pytest.LogCaptureFixture

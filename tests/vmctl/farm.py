@@ -199,7 +199,7 @@ TRIGGERS = [
         "name": "client_query",
         "state": "ok",
         "since": NOW - 60,
-        "subject counts": {"ok": 1},
+        "subjects": {"ok": 1},
         "why": "",
         "fired": 120,
         "last_fired": NOW - 12,
@@ -213,7 +213,7 @@ TRIGGERS = [
         "name": "ram_low",
         "state": "firing",
         "since": NOW - 95,
-        "subject counts": {"firing": 1, "ok": 4},
+        "subjects": {"firing": 1, "ok": 4},
         "fired": 2,
         "why": "xen1.pg.infn.it: ram_free = 812 for 1m35s, and the rule says below 1000",
         "last_fired": NOW - 95,
@@ -250,14 +250,18 @@ TRIGGER = TRIGGERS[1] | {
             "operands": {"ram_free": 812},
             "printed": ["low on xen1"],
             "wishes": [
-                {"verb": "execute", "targets": ["mail1.pg.infn.it"], "arguments": {"command": "log", "text": "xen1 is low"}}
+                {
+                    "verb": "execute",
+                    "targets": ["mail1.pg.infn.it"],
+                    "arguments": {"command": "log", "parameters": {"text": "xen1 is low"}, "names": []},
+                }
             ],
             "error": "",
             "outcome": "1 of 1 answered",
             "dry_run": True,
         },
     ],
-    "source": "expr = { client.value('ram_free') < 1000 }\ncmd = {\n    print('low on', client.name)\n}\n",
+    "source": {"expr": "client.ram_free < 1000", "cmd": "print('low on', client.name)\nnotify('low')"},
 }
 
 KEYS = [

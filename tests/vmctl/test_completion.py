@@ -40,7 +40,7 @@ def completed(line: str, folder: Path, **more: str) -> set[str]:
         ("vmctl get ram_free --on ma", {"mail1.pg.infn.it", "mail2.pg.infn.it", "mailers"}),
         ("vmctl get ra", {"ram_free"}),
         ("vmctl exec ", {"exec", "log"}),
-        ("vmctl control p", {"ping", "pause"}),
+        ("vmctl control pa", {"pause"}),
         ("vmctl trigger show ", {"ram_low", "client_query"}),
         ("vmctl silence add client:x", {"client:xen1.pg.infn.it"}),
         ("vmctl silence remove ", {"4"}),

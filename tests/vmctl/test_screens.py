@@ -100,6 +100,11 @@ def test_what_is_sent_to_the_manager(vmctl: Vmctl, manager: ScriptedManager) -> 
     ]
 
 
+def test_arguments_of_verbs_that_look_like_numbers_are_numbers(vmctl: Vmctl, manager: ScriptedManager) -> None:
+    vmctl("control", "set-ticks", "ticks=-1", "name=load", 'names:=["a"]', "x=1.5", "--on", "a")
+    assert manager.asked[-1][1]["arguments"] == {"ticks": -1, "name": "load", "names": ["a"], "x": 1.5}
+
+
 def test_following_events_as_json_gives_one_line_each(vmctl: Vmctl, manager: ScriptedManager) -> None:
     code, out, _ = vmctl("events", "-f", "--json")
     assert code == 0

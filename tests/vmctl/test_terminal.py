@@ -25,6 +25,7 @@ from tests.vmctl.conftest import Vmctl
 from tests.vmctl.farm import FARM, Line, ScriptedManager, pieces, says
 from tests.vmctl.test_screens import COMMANDS
 from vmctl.screen import Column, fitted
+from vmctl.watch import awaited_text
 
 LIMIT_S = 30.0
 SHOW_CURSOR, HIDE_CURSOR = "\x1b[?25h", "\x1b[?25l"
@@ -243,6 +244,21 @@ def test_columns_fit_or_only_what_must_stay_is_left(drawn: list[tuple[int, bool,
     total = sum(widths) + 2 * (len(shown) - 1)
     assert total <= room or len(shown) == 1 or all(columns[place].keep == 9 for place in shown)
     assert all(width <= natural for width, (_, _, natural) in zip(widths, drawn, strict=True))
+
+
+@given(st.lists(st.text(min_size=1), max_size=50), st.integers(0, 200))
+def test_the_awaited_names_fit_beside_the_bar(names: list[str], room: int) -> None:
+    text = awaited_text(names, room)
+    assert len(text) <= room
+    assert text.isprintable()
+
+
+def test_as_many_names_as_fit() -> None:
+    names = ["node1", "node2", "node3"]
+    assert awaited_text(names, 60) == "waiting for node1, node2, node3"
+    assert awaited_text(names, 30) == "waiting for node1, ... 2 more"
+    assert awaited_text(["n" * 50, "m"], 30) == "waiting for 2"
+    assert awaited_text(names, 10) == ""
 
 
 def test_programs_are_not_kept_waiting_by_what_only_people_need(manager: ScriptedManager) -> None:

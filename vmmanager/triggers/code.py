@@ -73,11 +73,15 @@ class Sender:
         self, command: str, parameters: Mapping[str, Any] | None = None, to: Any = None, timeout: float = 60.0
     ) -> None:
         """Run a command. `to` must be given, but for `each`, where the client at hand is meant."""
-        arguments = {"command": _text(command, "command"), "parameters": _values(parameters), "timeout_s": float(timeout)}
+        arguments: dict[str, Value] = {
+            "command": _text(command, "command"),
+            "parameters": _values(parameters),
+            "timeout_s": float(timeout),
+        }
         self._recorder.wish("execute", self._addressed(to, "send_execute"), arguments)
 
     def send_control(self, verb: str, arguments: Mapping[str, Any] | None = None, to: Any = None) -> None:
-        wished = {"verb": _text(verb, "verb"), "arguments": _values(arguments)}
+        wished: dict[str, Value] = {"verb": _text(verb, "verb"), "arguments": _values(arguments)}
         self._recorder.wish("control", self._addressed(to, "send_control"), wished)
 
     def _asked(self, to: Any) -> tuple[str, ...]:
@@ -103,7 +107,7 @@ def run(rule: Rule, asked: RunCode, views: Views, now: Moment, clock: Callable[[
     began = clock() if clock is not None else 0.0
     error, over_budget = "", False
     try:
-        exec(compiled, _namespace(recorder, views, client, rule))  # noqa: S102  the operator's own file
+        exec(compiled, _namespace(recorder, views, client, rule))  # the operator's own file
     except OverBudget:
         over_budget = True
     except SystemExit:

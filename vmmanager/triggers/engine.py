@@ -6,6 +6,7 @@ back by `code_done`, `stored`, `heard` and `acted`. docs/design/0001 has a firin
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +19,10 @@ from vmmanager.triggers.board import PART, Board
 from vmmanager.triggers.effects import Answer, Effect
 from vmmanager.triggers.pipeline import Pipeline
 from vmmanager.triggers.rule import Guard, Rule, unguarded
+from vmmanager.triggers.states import Subject
 from vmmanager.triggers.watch import Watch
+
+STATES_SHOWN = ("ok", "pending", "firing", "unknown", "flapping", "disabled")
 
 
 class Engine:
@@ -172,6 +176,25 @@ class Engine:
         self._board.now = now
         self._board.attach(farm)
         return answers.answer(self._board, self._pipeline, self._watch, op, args, who)
+
+    def subject(self, trigger: str, name: str = "") -> Subject | None:
+        """One trigger on one client; name empty for a trigger without `each`."""
+        rule = self._board.rules.get(trigger)
+        return None if rule is None else rule.subjects.get(name)
+
+    def subjects(self) -> Iterator[Subject]:
+        """In the order of evaluation."""
+        for rule in self._board.order:
+            yield from rule.subjects.values()
+
+    def why(self, subject: Subject) -> str:
+        """Why it is, or is not, firing, in a sentence."""
+        return answers.why(self._board, subject)
+
+    def counts(self) -> dict[str, int]:
+        """Triggers by state, for the operation status: total, ok, pending, firing, unknown, flapping, disabled."""
+        states = Counter(rule.state()[0] for rule in self._board.order)
+        return {"total": len(self._board.order), **{name: states[name] for name in STATES_SHOWN}}
 
     def run_code(self, run: RunCode, farm: Farm, now: Moment, clock: Callable[[], float] | None = None) -> CodeDone:
         """Call this in the forked child only: it runs the operator's Python. `clock` measures elapsed_s."""

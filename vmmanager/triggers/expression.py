@@ -22,10 +22,21 @@ SOURCE_CHARS_MAX = 20_000
 INTEGER_BITS_MAX = 4_096  # `10 ** 10 ** 10` runs in C, where no budget can stop it
 SEQUENCE_MAX = 1_000_000  # the same for "x" * 10**12 and range(10**12)
 
+_INSPECTION_PREFIXES = ("gi_", "cr_", "ag_", "tb_", "co_")
 INSPECTION = frozenset(
-    """gi_frame gi_code gi_running gi_suspended gi_yieldfrom cr_frame cr_code cr_running cr_await cr_origin cr_suspended
-    ag_frame ag_code ag_running ag_await f_back f_builtins f_code f_globals f_locals f_lasti f_lineno f_trace f_trace_lines
-    f_trace_opcodes tb_frame tb_next tb_lasti tb_lineno co_code co_consts co_names func_globals func_code mro""".split()
+    {
+        "f_back",
+        "f_builtins",
+        "f_code",
+        "f_globals",
+        "f_locals",
+        "f_lasti",
+        "f_lineno",
+        "f_trace",
+        "func_globals",
+        "func_code",
+        "mro",
+    }
 )
 FORMATTERS = frozenset({"format", "format_map"})  # "{0.__class__}".format(x) reads any attribute
 
@@ -121,7 +132,7 @@ BUILTINS: dict[str, Any] = {
 }
 
 MACHINERY: dict[str, Any] = {
-    **{name: function for name, function in _OPERATORS.values()},
+    **dict(_OPERATORS.values()),
     "_k_and": unknown.kleene_and,
     "_k_or": unknown.kleene_or,
     "_k_not": unknown.kleene_not,
@@ -225,7 +236,7 @@ def _check(tree: ast.Expression, code: Code, names: frozenset[str]) -> None:
 
 def _refused(node: ast.AST, names: frozenset[str]) -> str:
     if isinstance(node, ast.Attribute):
-        if node.attr.startswith("_") or node.attr in INSPECTION:
+        if node.attr.startswith(("_", *_INSPECTION_PREFIXES)) or node.attr in INSPECTION:
             return f"the attribute {node.attr} is not for expressions"
         if node.attr in FORMATTERS:
             return f"str.{node.attr} is not for expressions; use an f-string"

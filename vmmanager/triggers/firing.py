@@ -5,7 +5,7 @@ docs/design/0001 says why the phases follow each other so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -33,7 +33,7 @@ class Phase(StrEnum):
 
 
 class Firing(Struct, kw_only=True):
-    """`recovered`: wall clock when the problem it fired for was over; 0: not yet."""
+    """`recovered`: wall clock when the problem it fired for was over; 0: not yet. `light`: neither stored nor told."""
 
     id: Annotated[str, Meta(min_length=1, max_length=200)]
     trigger: str
@@ -49,6 +49,7 @@ class Firing(Struct, kw_only=True):
     phase: Phase = Phase.RUNNING
     dry_run: bool = False
     recovered: float = 0.0
+    light: bool = False
 
     def row(self) -> dict[str, Value]:
         row: dict[str, Value] = msgspec.to_builtins(self)
@@ -90,11 +91,11 @@ def operands(seen: dict[Any, Any], among: dict[Any, Any], results: dict[Any, Any
         if key[0] == "property":
             found[f"{key[1]}.{key[2]}"] = _plain(value)
         elif key[0] == "client":
-            found[f"{key[1]}.active_timestamp"] = value
+            found[f"{key[1]}.age"] = value
         elif key[0] in ("clients", "group"):
             found[f"len({' '.join(key)})"] = value
     for key, value in among.items():
-        found[f"{key[1]}.{key[2]}" if key[0] == "property" else f"{key[1]}.active_timestamp"] = _plain(value)
+        found[f"{key[1]}.{key[2]}" if key[0] == "property" else f"{key[1]}.age"] = _plain(value)
     return dict(list(found.items())[-OPERANDS_MAX:])
 
 
@@ -109,7 +110,9 @@ def _plain(value: Any) -> Value:
 
 def sentence(found: dict[str, Value], limit: int = 5) -> str:
     """`xen3.load1 = 9.5, len(group mailers) = 2`."""
-    shown = list(found.items())[-limit:]
+    known = [(name, value) for name, value in found.items() if not str(value).startswith("unknown (")]
+    shown = known[-limit:]
+    shown += [one for one in found.items() if one not in known][: limit - len(shown)]
     more = f" and {len(found) - limit} more" if len(found) > limit else ""
     return ", ".join(f"{name} = {_short(value)}" for name, value in shown) + more
 
@@ -120,7 +123,7 @@ def _short(value: Value) -> str:
     return str(value)
 
 
-def clients_of(wishes: Iterable[Wish], members: dict[str, Iterable[str]], everyone: Iterable[str]) -> set[str]:
+def clients_of(wishes: Iterable[Wish], members: Mapping[str, Iterable[str]], everyone: Iterable[str]) -> set[str]:
     """The clients that these wishes act upon: execute, control and failover; to ask for properties acts upon nobody."""
     found: set[str] = set()
     for wish in wishes:

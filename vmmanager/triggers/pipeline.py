@@ -20,6 +20,7 @@ from vmmanager.triggers.states import Seen, Subject
 RESUME_MAX_S = 300.0  # a firing older than this is not resumed by a new leader: what it saw is long past
 TOKEN = "firing:"
 SHARE_RETRY_S = 10.0
+ASKING = frozenset({"get_property", "fetch_property"})  # a repeat of these does no harm
 
 
 class Pipeline:
@@ -164,16 +165,17 @@ class Pipeline:
                 self._board.agenda.wake(subject, self._board.now.mono + SHARE_RETRY_S)
             return self._finish(firing, f"held: {over}", level="warning")
         if self._is_light(firing, rule):
-            return self._finish(firing, "ok", level="debug")
+            return self._act(firing, light=True)
         firing.phase = Phase.STORING
         return [Persist("firing", firing.id, firing.row(), TOKEN + firing.id)]
 
     def _is_light(self, firing: Firing, rule: Rule) -> bool:
-        """Nothing to send, and no rule of the trigger depends on that it fired: a standby need not know. The prototype's
-        alive check fires with every piece of news."""
+        """It acts upon nobody, and no rule of the trigger depends on that it fired: neither disk nor standbys need to know.
+        The prototype's alive check fires with every piece of news, its client query twice a minute."""
         config = rule.config
+        acts = any(wish.verb not in ASKING for wish in firing.wishes)
         needed = config.fire == "once" or config.cooldown_s or config.max_actions or rule.has_recovery
-        return not (firing.wishes or needed or firing.part == "recovery_cmd" or rule.recovery_cmd)
+        return not (acts or needed or firing.part == "recovery_cmd" or rule.recovery_cmd)
 
     def _over_share(self, firing: Firing, rule: Rule) -> str:
         """Why these wishes touch too much of the fleet."""
@@ -210,12 +212,12 @@ class Pipeline:
         firing.phase = Phase.TELLING
         return [*effects, Tell("firing", {"firing": firing.row()})]
 
-    def _act(self, firing: Firing) -> list[Effect]:
+    def _act(self, firing: Firing, *, light: bool = False) -> list[Effect]:
         """Step 4."""
-        firing.phase = Phase.ACTING
-        effects: list[Effect] = [Persist("firing", firing.id, firing.row())]
+        firing.phase, firing.light = Phase.ACTING, light
         if firing.dry_run:
             return self._finish(firing, "dry run: nothing was done")
+        effects: list[Effect] = [] if light else [Persist("firing", firing.id, firing.row())]
         rule = self._board.rules.get(firing.trigger)
         severity = rule.config.severity if rule is not None else "warning"
         for wish in firing.notifications():
@@ -223,7 +225,7 @@ class Pipeline:
             effects.append(Notify(text, own, firing.trigger, firing.subject))
         planned = tuple(firing.planned())
         if not planned:
-            return effects[1:] + self._finish(firing, "ok")
+            return [one for one in effects if not isinstance(one, Persist)] + self._finish(firing, "ok")
         return [*effects, Act(firing.id, firing.trigger, firing.subject, planned)]
 
     def acted(self, firing_id: str, outcome: str) -> list[Effect]:
@@ -233,10 +235,10 @@ class Pipeline:
         return self._finish(firing, outcome or "ok")
 
     def _finish(self, firing: Firing, outcome: str, *, level: str = "info") -> list[Effect]:
-        told = firing.phase in (Phase.TELLING, Phase.ACTING)
-        light = level == "debug"
+        light = firing.light
+        told = firing.phase in (Phase.TELLING, Phase.ACTING) and not light
         firing.outcome, firing.phase = outcome, Phase.DONE
-        effects = [] if light else self._record(firing, level)
+        effects = [] if light and outcome == "ok" else self._record(firing, level)
         if not light:
             effects.append(Persist("firing", firing.id, firing.row()))
         if told:
@@ -251,7 +253,7 @@ class Pipeline:
             f"trigger {firing.trigger}{of}: {what}: {firing.outcome}"
         )  # fmt: skip
         rule = self._board.rules.get(firing.trigger)
-        if rule is None or firing.wishes:
+        if rule is None or (firing.wishes and not firing.light):
             record = Record(self._board.now.wall, "firing", firing.trigger, text, {"subject": firing.subject, "id": firing.id})
             return [Note(text, level, PART), record]  # type: ignore[arg-type]
         return self._board.say(rule, text, level=level, kind="firing", subject=firing.subject)
@@ -364,7 +366,7 @@ class Pipeline:
         """Step 5: what was told but not done is done again, under the same execution ids."""
         effects: list[Effect] = []
         for firing in sorted(self.firings.values(), key=lambda one: (one.at, one.id)):
-            if firing.phase not in (Phase.STORING, Phase.TELLING, Phase.ACTING):
+            if firing.light or firing.phase not in (Phase.STORING, Phase.TELLING, Phase.ACTING):
                 continue
             age_s = self._board.now.wall - firing.at
             if age_s > RESUME_MAX_S:
@@ -377,7 +379,7 @@ class Pipeline:
 
     def rows(self) -> Iterator[tuple[str, str, dict[str, Value]]]:
         for firing in self.firings.values():
-            if firing.phase in (Phase.ACTING, Phase.DONE):
+            if firing.phase in (Phase.ACTING, Phase.DONE) and not firing.light:
                 yield "firing", firing.id, firing.row()
 
     def _of(self, firing: Firing) -> tuple[Rule | None, Subject | None]:

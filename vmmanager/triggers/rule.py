@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import CodeType
@@ -176,20 +176,19 @@ def fingerprint(config: TriggerConfig) -> str:
 
 
 def faults(triggers: Iterable[TriggerConfig]) -> list[Fault]:
-    """All that is wrong with these triggers, one sentence each with file, line and key. Empty: an Engine takes them."""
+    """What the loader of the files cannot know: names and attributes that are not for expressions, triggers that would never
+    be evaluated. Meant for load_manager(also=...)."""
     found: list[Fault] = []
     by_name = {config.name: config for config in triggers}
     for config in by_name.values():
         for compiling in _compilings(config):
             found += _caught(compiling)
-        missing = [name for name in config.depends_on if name not in by_name]
-        found += [Fault(config.where, f"depends_on = {name}: there is no such trigger") for name in missing]
         if config.ticks <= 0 and not config.on_update_check:
             found.append(Fault(config.where, "neither ticks nor on_update_check is set: it would never be evaluated"))
-    return found + _caught(lambda: ordered(by_name))
+    return found
 
 
-def _compilings(config: TriggerConfig) -> list[Callable[[], object]]:
+def _compilings(config: TriggerConfig) -> Sequence[Callable[[], object]]:
     arguments = ("manager", "client") if config.each else ("manager",)
     codes = [code for code in (config.expr, config.recovery) if code is not None]
     commands = [code for code in (config.cmd, config.recovery_cmd) if code is not None]

@@ -50,10 +50,18 @@ class Unknown:
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __and__ = __rand__ = _same
     __or__ = __ror__ = __xor__ = __rxor__ = __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = _same
     __neg__ = __pos__ = __abs__ = __invert__ = __round__ = __lt__ = __le__ = __gt__ = __ge__ = _same
-    __eq__ = __ne__ = _same  # type: ignore[assignment]  # an unknown is not even known to be itself
     __getitem__ = __call__ = _same
     __bool__ = __len__ = __iter__ = __contains__ = __int__ = __float__ = __index__ = __next__ = _refuse
-    __hash__ = _refuse  # type: ignore[assignment]
+
+    # an unknown is not even known to be itself
+    def __eq__(self, other: object) -> Unknown:  # type: ignore[override]
+        return self
+
+    def __ne__(self, other: object) -> Unknown:  # type: ignore[override]
+        return self
+
+    def __hash__(self) -> int:
+        raise UnknownUsed(self)
 
 
 Truth = bool | Unknown
@@ -61,7 +69,7 @@ Truth = bool | Unknown
 
 def truth(value: Any) -> Truth:
     if value is True or value is False:
-        return value  # type: ignore[no-any-return]
+        return value
     return value if type(value) is Unknown else bool(value)
 
 
@@ -86,7 +94,7 @@ def kleene_or(left: Any, right: Callable[[], Any]) -> Any:
 
 
 def _unless_broken(right: Callable[[], Any], left: Unknown) -> Any:
-    """The right side may count on the left one (`c.x != 0 and 1 / c.x`): where it fails under an unknown guard, it says nothing."""
+    """The right side may count on the left one (`c.x != 0 and 1 / c.x`): under an unknown guard its failure says nothing."""
     try:
         return right()
     except Exception:  # noqa: BLE001

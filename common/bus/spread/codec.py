@@ -30,6 +30,7 @@ from common.bus.spread.constants import (
 )
 
 ByteOrder = Literal["<", ">"]
+Buffer = bytes | memoryview
 # type, name, num_groups, hint, data_len; the hint as bytes, because its order is not that of the rest
 _HEADERS: Final[dict[ByteOrder, struct.Struct]] = {
     "<": struct.Struct(f"<I{NAME_BYTES}si4si"),
@@ -211,7 +212,7 @@ def encode_header(header: Header) -> bytes:
     )
 
 
-def decode_header(data: bytes, at: int = 0, bytes_max: int = RECEIVED_BYTES_MAX) -> Header:
+def decode_header(data: Buffer, at: int = 0, bytes_max: int = RECEIVED_BYTES_MAX) -> Header:
     """The header at `at`. A message longer than `bytes_max` in all is a ProtocolError."""
     if len(data) - at < HEADER_BYTES:
         raise ProtocolError(f"header of {max(0, len(data) - at)} bytes")
@@ -258,24 +259,24 @@ def encode_message(message: Message) -> bytes:
     return b"".join(parts)
 
 
-def decode_rest(header: Header, rest: bytes) -> Message:
+def decode_body(header: Header, rest: Buffer) -> Message:
     """The message of `header` and the `header.rest_bytes` bytes that came behind it."""
-    kind, name, num_groups, message_type, data_bytes, order, sender_order = header
-    groups_at = refused_type = 0
+    kind, name, num_groups, message_type, _, order, sender_order = header
+    data_at = num_groups * NAME_BYTES
+    if len(rest) != header.rest_bytes:
+        raise ProtocolError(f"{len(rest)} bytes follow a header that announces {header.rest_bytes}")
+    refused_type = 0
     if kind & REJECT_MESS:
-        groups_at = REJECT_BYTES
-        (refused_type,) = struct.unpack_from(f"{order}I", rest) if len(rest) >= REJECT_BYTES else (0,)
+        (refused_type,) = struct.unpack_from(f"{order}I", rest)
         refused_type &= ~ENDIAN_BITS
-    data_at = groups_at + num_groups * NAME_BYTES
-    if len(rest) != data_at + data_bytes:
-        raise ProtocolError(f"{len(rest)} bytes follow a header that announces {data_at + data_bytes}")
-    groups = decode_names(rest[groups_at:data_at])
-    return Message(kind, name, groups, message_type, rest[data_at:], order, sender_order, refused_type)
+        rest = rest[REJECT_BYTES:]
+    groups = decode_names(bytes(rest[:data_at]))
+    return Message(kind, name, groups, message_type, bytes(rest[data_at:]), order, sender_order, refused_type)
 
 
 def decode_message(data: bytes, bytes_max: int = RECEIVED_BYTES_MAX) -> Message:
     """`data` is one message, whole, and nothing else."""
-    return decode_rest(decode_header(data, 0, bytes_max), data[HEADER_BYTES:])
+    return decode_body(decode_header(data, 0, bytes_max), data[HEADER_BYTES:])
 
 
 # requests ------------------------------------------------------------------------------------------------------------------

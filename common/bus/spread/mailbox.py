@@ -48,7 +48,6 @@ from common.bus.spread.messages import (
 )
 from common.bus.spread.stream import Stream
 
-READ_BYTES: Final = 256 * 1024  # taken by one system call where many messages wait
 CLOSE_S: Final = 1.0  # how long disconnect waits for other threads to come out of the socket
 
 
@@ -198,7 +197,7 @@ class MailboxType:
         with self._receiving:
             self._check_open("receive")
             while True:
-                for message in self._feed(self._read(self._stream.missing, socket.MSG_WAITALL)):
+                for message in self._read(self._stream.space()[: self._stream.missing], socket.MSG_WAITALL):
                     if isinstance(message, RefusedMsgType):
                         raise message.error
                     return message
@@ -210,25 +209,22 @@ class MailboxType:
         with self._receiving:
             self._check_open("receive")
             try:
-                chunk = self._read(max(READ_BYTES, self._stream.missing), socket.MSG_DONTWAIT)
+                return self._read(self._stream.space(), socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return []
-            return self._feed(chunk)
 
-    def _read(self, count: int, flags: int) -> bytes:
+    def _read(self, space: memoryview, flags: int) -> list[Received]:
+        """One read into the stream's `space`, and what it completes."""
         try:
-            chunk = self._sock.recv(count, flags)
+            count = self._sock.recv_into(space, 0, flags)
         except BlockingIOError:
             raise
         except OSError as fault:
             raise self._lost(CONNECTION_CLOSED) from fault
-        if not chunk:
+        if not count:
             raise self._lost(CONNECTION_CLOSED)
-        return chunk
-
-    def _feed(self, chunk: bytes) -> list[Received]:
         try:
-            return [received(message) for message in self._stream.feed(chunk)]
+            return [received(message) for message in self._stream.filled(count)]
         except ProtocolError as fault:
             raise self._lost(ILLEGAL_MESSAGE) from fault
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from common.bus.spread.codec import Header, Message, decode_header, decode_rest
+from typing import Final
+
+from common.bus.spread.codec import Header, Message, decode_body, decode_header
 from common.bus.spread.constants import HEADER_BYTES, RECEIVED_BYTES_MAX
+
+BUFFER_BYTES: Final = 256 * 1024  # taken by one system call where many messages wait; grows for a larger message
 
 
 class Stream:
-    """Holds at most one message that is not complete yet; complete ones never stay here."""
+    """Holds at most one message that is not complete yet; complete ones never stay here.
 
-    def __init__(self, bytes_max: int = RECEIVED_BYTES_MAX) -> None:
+    Write into `space()`, then say how much with `filled()`. The buffer is used again and again, so that a large message
+    costs one copy and no fresh memory."""
+
+    def __init__(self, bytes_max: int = RECEIVED_BYTES_MAX, buffer_bytes: int = BUFFER_BYTES) -> None:
         self._bytes_max = bytes_max
-        self._pending: list[bytes] = []
+        self._usual_bytes = buffer_bytes
+        self._view = memoryview(bytearray(buffer_bytes))
         self._header: Header | None = None
         self.pending_bytes = 0
 
@@ -22,31 +30,56 @@ class Stream:
             return HEADER_BYTES - self.pending_bytes
         return HEADER_BYTES + self._header.rest_bytes - self.pending_bytes
 
-    def feed(self, chunk: bytes) -> list[Message]:
-        """The messages that `chunk` completes. Raises ProtocolError; the stream is of no use after that."""
-        self.pending_bytes += len(chunk)
-        self._pending.append(chunk)
-        wanted = HEADER_BYTES if self._header is None else HEADER_BYTES + self._header.rest_bytes
-        if self.pending_bytes < wanted:
+    def space(self) -> memoryview:
+        """Where the next bytes go: at least `missing` of them."""
+        missing = self.missing
+        if self.pending_bytes + missing > len(self._view):
+            self._resize(self.pending_bytes + missing)
+        return self._view[self.pending_bytes :]
+
+    def filled(self, count: int) -> list[Message]:
+        """The messages that `count` more bytes complete. Raises ProtocolError; the stream is of no use after that."""
+        missing, end = self.missing, self.pending_bytes + count
+        if count < missing:
+            self.pending_bytes = end
             return []
-        data = chunk if len(self._pending) == 1 else b"".join(self._pending)
-        at, messages = self._cut(data)
-        rest = data[at:]
-        self._pending = [rest] if rest else []
-        self.pending_bytes = len(rest)
+        at, messages = self._cut(end)
+        self.pending_bytes = end - at
+        if at and end > at:
+            self._view[: end - at] = self._view[at:end]
+        if len(self._view) > self._usual_bytes and end - at <= self._usual_bytes:
+            self._resize(self._usual_bytes)
         return messages
 
-    def _cut(self, data: bytes) -> tuple[int, list[Message]]:
-        """The complete messages of `data` and where the rest begins."""
-        at, end, messages = 0, len(data), []
-        header, self._header = self._header, None
+    def feed(self, chunk: bytes) -> list[Message]:
+        """The same from bytes that somebody else holds."""
+        messages = []
+        while chunk:
+            space = self.space()
+            count = min(len(chunk), len(space))
+            space[:count] = chunk[:count]
+            chunk = chunk[count:]
+            messages += self.filled(count)
+        return messages
+
+    def _cut(self, end: int) -> tuple[int, list[Message]]:
+        """The complete messages of the buffer and where the rest begins."""
+        view, header, at = self._view, self._header, 0
+        messages = []
+        self._header = None
         while end - at >= HEADER_BYTES:
             if header is None:
-                header = decode_header(data, at, self._bytes_max)
-            stop = at + HEADER_BYTES + header.rest_bytes
+                header = decode_header(view, at, self._bytes_max)
+            body = at + HEADER_BYTES
+            stop = body + header.rest_bytes
             if stop > end:
                 self._header = header
                 break
-            messages.append(decode_rest(header, data[at + HEADER_BYTES : stop]))
+            messages.append(decode_body(header, view[body:stop]))
             at, header = stop, None
         return at, messages
+
+    def _resize(self, size: int) -> None:
+        fresh = memoryview(bytearray(size))
+        fresh[: self.pending_bytes] = self._view[: self.pending_bytes]
+        self._view = fresh

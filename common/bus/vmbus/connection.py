@@ -31,6 +31,7 @@ class Connection(Member):
     """A client's connection, from accept to close. The server moves it between its states; they are these flags."""
 
     __slots__ = (
+        "address",
         "deaf",
         "fd",
         "gone",
@@ -39,7 +40,6 @@ class Connection(Member):
         "offset",
         "open",
         "paused",
-        "peer",
         "queue",
         "queued_bytes",
         "queued_messages",
@@ -49,11 +49,11 @@ class Connection(Member):
         "watched",
     )
 
-    def __init__(self, sock: socket.socket, peer: str) -> None:
+    def __init__(self, sock: socket.socket, address: object) -> None:
         super().__init__()
         self.sock = sock
         self.fd = sock.fileno()
-        self.peer = peer
+        self.address = address
         self.hello: Hello | None = None
         self.open = False  # the handshake is done
         self.paused = False  # not read, because somebody it sends to is behind
@@ -69,7 +69,7 @@ class Connection(Member):
         self.moved_at = 0.0  # monotonic time when the kernel last took a byte
 
     def __str__(self) -> str:
-        return f"{self.private.decode() or 'a connection'} from {self.peer}"
+        return f"{self.private.decode() or 'a connection'} from {describe_peer(self.sock, self.address)}"
 
     def read(self, bytes_max: int) -> bytes:
         """What has come in, at most `bytes_max`; empty at the end. Raises BlockingIOError, OSError.
@@ -121,7 +121,7 @@ class Connection(Member):
 
 
 def describe_peer(sock: socket.socket, address: object) -> str:
-    """How a log line names the other end: 127.0.0.1:40000, or the process on a unix socket."""
+    """How a log line names the other end of an open socket: 127.0.0.1:40000, or the process on a unix socket."""
     if sock.family == socket.AF_UNIX:
         credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER_CREDENTIALS.size)
         pid, uid, _ = PEER_CREDENTIALS.unpack(credentials)

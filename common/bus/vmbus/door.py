@@ -10,9 +10,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from common.bus.spread.constants import REJECT_QUOTA
+
 from .config import BusDaemonConfig
-from .connection import Connection, describe_peer
-from .wire import REJECT_QUOTA, Refused
+from .connection import Connection
+from .wire import Refused
 
 BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
 ACCEPTS_PER_ROUND = 64  # so that a rush of connects does not keep the sessions waiting
@@ -127,7 +129,7 @@ class Door:
             except OSError:
                 self._turn_away(listener)
                 raise
-            yield Connection(sock, describe_peer(sock, address))
+            yield Connection(sock, address)
 
     def _turn_away(self, listener: socket.socket) -> None:
         if self._reserve is not None:

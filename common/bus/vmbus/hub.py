@@ -10,13 +10,29 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
+from common.bus.spread.constants import (
+    CAUSED_BY_DISCONNECT,
+    CAUSED_BY_JOIN,
+    CAUSED_BY_LEAVE,
+    HEADER_BYTES,
+    JOIN_MESS,
+    KILL_MESS,
+    LEAVE_MESS,
+    NAME_BYTES,
+    REGULAR_MESS,
+    REJECT_NOT_UNIQUE,
+    REJECT_QUOTA,
+    SELF_DISCARD,
+)
+
 from . import wire
 from .config import BusDaemonConfig
-from .wire import HEADER_BYTES, LITTLE, LITTLE_HEADER, NAME_BYTES, SELF_DISCARD, Violation
+from .wire import LITTLE, LITTLE_HEADER, Violation
 
-AS_IT_CAME = frozenset(LITTLE | service | discard for service in wire.SERVICES for discard in (0, SELF_DISCARD))
-REQUESTS = frozenset((wire.JOIN, wire.LEAVE, wire.KILL))
-KINDS = frozenset(wire.SERVICES) | REQUESTS
+SERVICES = tuple(1 << bit for bit in range(REGULAR_MESS.bit_length()))  # UNRELIABLE, RELIABLE, FIFO, CAUSAL, AGREED, SAFE
+AS_IT_CAME = frozenset(LITTLE | service | discard for service in SERVICES for discard in (0, SELF_DISCARD))
+REQUESTS = frozenset((JOIN_MESS, LEAVE_MESS, KILL_MESS))
+KINDS = frozenset(SERVICES) | REQUESTS
 KIND_BITS = sum(KINDS)
 ROUTES_MAX = 4096  # remembered routes; beyond it all are worked out anew
 
@@ -87,9 +103,9 @@ class Hub(Generic[M]):
     def check_name(self, name: bytes) -> None:
         """Raises Refused when `name` is taken now or no session more is admitted."""
         if len(self._sessions) >= self._config.sessions_max:
-            raise wire.Refused(wire.REJECT_QUOTA)
+            raise wire.Refused(REJECT_QUOTA)
         if name and self._address(name) in self._sessions:
-            raise wire.Refused(wire.REJECT_NOT_UNIQUE)
+            raise wire.Refused(REJECT_NOT_UNIQUE)
 
     def admit(self, member: M, name: bytes, membership: bool) -> None:
         """Give the session its private address. Raises Refused."""
@@ -125,13 +141,13 @@ class Hub(Generic[M]):
         insort(group.names, member.padded)
         group.members.insert(bisect_left(group.names, member.padded), member)
         member.groups.add(name)
-        return self._changed(name, group, wire.CAUSED_BY_JOIN, member)
+        return self._changed(name, group, CAUSED_BY_JOIN, member)
 
     def leave(self, member: M, name: bytes) -> list[Post[M]]:
         """Take a session out of a group; nothing when it is not in."""
         if name not in member.groups:
             return []
-        posts = self._remove(member, name, wire.CAUSED_BY_LEAVE)
+        posts = self._remove(member, name, CAUSED_BY_LEAVE)
         if member.membership:
             posts.append(Post((member,), wire.self_leave(wire.pad(name))))
         return posts
@@ -141,7 +157,7 @@ class Hub(Generic[M]):
         if self._sessions.pop(member.private, None) is None:
             return []
         self._routes.clear()
-        return [post for name in sorted(member.groups) for post in self._remove(member, name, wire.CAUSED_BY_DISCONNECT)]
+        return [post for name in sorted(member.groups) for post in self._remove(member, name, CAUSED_BY_DISCONNECT)]
 
     def _remove(self, member: M, name: bytes, cause: int) -> list[Post[M]]:
         member.groups.discard(name)
@@ -208,7 +224,7 @@ class Hub(Generic[M]):
             if name.partition(b"\0")[0] != member.private:
                 raise Violation(f"speaks as {name.partition(chr(0).encode())[0]!r}")
             anew = True
-        if hint & ~wire.HINT_BITS:
+        if hint & ~wire.HINT_LEGAL:
             raise Violation(f"illegal hint 0x{hint:08x}")
         if not 0 <= groups <= self._config.groups_per_message_max:
             raise Violation(f"{groups} groups in one message, at most {self._config.groups_per_message_max}")
@@ -245,7 +261,7 @@ class Hub(Generic[M]):
 
     @staticmethod
     def _request(kind: int, groups: int, targets: bytes, start: int, end: int) -> Parcel[M]:
-        if kind == wire.KILL:
+        if kind == KILL_MESS:
             return Parcel(start, end, 1, (), None, kind)
         if groups != 1:
             raise Violation(f"joins or leaves {groups} groups in one message")

@@ -7,13 +7,16 @@ the limits and who is paused or cut when.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
 import select
+import socket
 import time
 import zlib
 from collections.abc import Sequence
 from types import TracebackType
+
+from common.bus.spread.constants import AUTH_CHOICE_BYTES, JOIN_MESS, KILL_MESS
 
 from . import wire
 from .config import BusDaemonConfig
@@ -43,9 +46,10 @@ class Server:
         self._door = Door(config)
         self._hub: Hub[Connection] = Hub(config, (zlib.crc32(config.name.encode()), int(time.time())))
         self._notices = Notices(log, config.cut_log_lines, config.cut_log_s)
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._woken, self._wake = socket.socketpair()
+        self._wake.setblocking(False)
         self._epoll = select.epoll()
-        self._epoll.register(self._wake, IN)
+        self._epoll.register(self._woken, IN)
         self._listening = False
         self._listen(True)
         self._stopping = False
@@ -82,9 +86,9 @@ class Server:
 
     def stop(self) -> None:
         """Make `serve` return soon. Thread-safe, and safe in a signal handler."""
-        self._stopping = True
-        if not self._closed:
-            os.eventfd_write(self._wake, 1)
+        with contextlib.suppress(OSError):  # woken already, or closed
+            self._wake.send(b"!")
+        self._stopping = True  # not before: the loop would close the socket under us
 
     def close(self) -> None:
         """Close all sockets; only when `serve` does not run. Idempotent."""
@@ -95,7 +99,8 @@ class Server:
         for connection in self._connections.values():
             connection.sock.close()
         self._epoll.close()
-        os.close(self._wake)
+        self._woken.close()
+        self._wake.close()
 
     # -- the loop
 
@@ -125,12 +130,20 @@ class Server:
     def _other_event(self, fd: int) -> None:
         for listener in self._door.listeners:
             if listener.fileno() == fd:
-                try:
-                    for connection in self._door.accept(listener):
-                        self._welcome(connection)
-                except OSError as fault:
-                    self._say(logging.WARNING, f"cannot accept more connections: {fault.strerror}")
-                    self._listen(not self._door.full)
+                self._accept(listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        arrived = []
+        try:
+            for connection in self._door.accept(listener):
+                self._welcome(connection)
+                arrived.append(connection)
+        except OSError as fault:
+            self._say(logging.WARNING, f"cannot accept more connections: {fault.strerror}")
+            self._listen(not self._door.full)
+        for connection in arrived:  # its hello is often here by now: that saves a round
+            if not connection.gone:
+                self._read(connection, READ_BYTES_MIN)
 
     def _settle(self) -> None:
         """Write what is queued, end who is to be ended, let those go on who waited: until nothing follows from it any more."""
@@ -180,16 +193,16 @@ class Server:
 
     def _end(self, connection: Connection, level: int, reason: str) -> None:
         del self._connections[connection.fd]
+        if level > logging.DEBUG:
+            self._say(level, f"{connection} was cut: {reason}")
+        else:
+            log.debug("%s ended: %s", connection, reason)
         connection.sock.close()
         self._pressure.count(-connection.forget(), self._now)
         self._pressure.gone(connection)
         self._blocked.discard(connection)
         for post in self._hub.drop(connection):
             self._queue(post.recipients, post.data, 1)
-        if level > logging.DEBUG:
-            self._say(level, f"{connection} was cut: {reason}")
-        else:
-            log.debug("%s ended: %s", connection, reason)
 
     def _say(self, level: int, text: str) -> None:
         self._notices.say(self._now, level, text)
@@ -205,10 +218,10 @@ class Server:
                 self._hub.check_name(connection.hello.name)
                 connection.sock.send(wire.AUTH_METHODS)
                 data = data[connection.hello.size :]
-            if len(data) < wire.CHOICE_BYTES:
+            if len(data) < AUTH_CHOICE_BYTES:
                 connection.rest = data
                 return
-            wire.check_choice(data[: wire.CHOICE_BYTES])
+            wire.check_choice(data[:AUTH_CHOICE_BYTES])
             self._hub.admit(connection, connection.hello.name, connection.hello.membership)
             connection.sock.send(wire.accepted(connection.private))
         except wire.Refused as refusal:
@@ -219,7 +232,7 @@ class Server:
             connection.open = True
             del self._greeting[connection]
             log.debug("%s is connected", connection)
-            self._carry_out(connection, data[wire.CHOICE_BYTES :])
+            self._carry_out(connection, data[AUTH_CHOICE_BYTES:])
 
     def _refuse(self, connection: Connection, refusal: wire.Refused) -> None:
         try:
@@ -276,10 +289,10 @@ class Server:
         connection.rest = data[position:]
 
     def _request(self, connection: Connection, parcel: Parcel[Connection]) -> None:
-        if parcel.request == wire.KILL:
+        if parcel.request == KILL_MESS:
             self._doom(connection, "disconnected", logging.DEBUG)
             return
-        change = self._hub.join if parcel.request == wire.JOIN else self._hub.leave
+        change = self._hub.join if parcel.request == JOIN_MESS else self._hub.leave
         for post in change(connection, parcel.group):
             self._queue(post.recipients, post.data, 1)
 

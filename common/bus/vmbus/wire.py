@@ -9,21 +9,29 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-SELF_DISCARD = 0x40
-CAUSED_BY_JOIN, CAUSED_BY_LEAVE, CAUSED_BY_DISCONNECT = 0x100, 0x200, 0x400
-REG_MEMB = 0x1000
-JOIN, LEAVE, KILL = 0x10000, 0x20000, 0x40000
-REJECT = 0x400000
-LITTLE = 0x80000080  # the bits of `type` and `hint` that say: written by a little-endian machine
-HINT_BITS = 0x00FFFF00 | LITTLE
-SERVICES = tuple(1 << bit for bit in range(6))  # UNRELIABLE, RELIABLE, FIFO, CAUSAL, AGREED, SAFE
+from common.bus.spread.constants import (
+    AUTH_CHOICE_BYTES,
+    AUTH_NAME_BYTES,
+    CAUSED_BY_JOIN,
+    CAUSED_BY_LEAVE,
+    ENDIAN_BITS,
+    HINT_BITS,
+    MAX_PRIVATE_NAME,
+    NAME_BYTES,
+    REG_MEMB_MESS,
+    REJECT_AUTH,
+    REJECT_ILLEGAL_NAME,
+    REJECT_MESS,
+    REJECT_NOT_UNIQUE,
+    REJECT_QUOTA,
+    REJECT_VERSION,
+)
 
-NAME_BYTES = 32
-HEADER_BYTES = 48
+LITTLE = ENDIAN_BITS  # the bits of `type` and `hint` that say: written by a little-endian machine
+HINT_LEGAL = HINT_BITS | LITTLE
 LITTLE_HEADER = struct.Struct("<I32siIi")  # type, name, num_groups, hint, data_len
 BIG_HEADER = struct.Struct(">I32siIi")
 
-REJECT_QUOTA, REJECT_ILLEGAL_NAME, REJECT_NOT_UNIQUE, REJECT_VERSION, REJECT_AUTH = -3, -5, -6, -7, -9
 REASONS = {
     REJECT_QUOTA: "too many sessions",
     REJECT_ILLEGAL_NAME: "illegal name",
@@ -33,8 +41,6 @@ REASONS = {
 }
 VERSION = bytes((5, 0, 1))
 AUTH_METHODS = b"\x05NULL "  # length, then the names, each with a space
-CHOICE_BYTES = 90  # three method names of 30 bytes
-PRIVATE_BYTES_MAX = 10
 GROUP_LETTERS = bytes(range(0x24, 0x7F))  # '$'..'~': what a name we admit is made of
 TARGET_LETTERS = bytes(range(0x20, 0x7F))  # what may be named as a target: '#' of private names, and harmless nonsense
 
@@ -74,7 +80,7 @@ def parse_hello(data: bytes) -> Hello | None:
     if len(data) < 5:
         return None
     length = data[4]
-    if length > PRIVATE_BYTES_MAX:
+    if length > MAX_PRIVATE_NAME:
         raise Refused(REJECT_ILLEGAL_NAME)
     name = data[5 : 5 + length]
     if name.translate(None, GROUP_LETTERS):
@@ -83,8 +89,8 @@ def parse_hello(data: bytes) -> Hello | None:
 
 
 def check_choice(choice: bytes) -> None:
-    """`choice` is CHOICE_BYTES long. Raises Refused unless it asks for NULL and nothing else."""
-    slots = {choice[at : at + 30].rstrip(b"\0") for at in range(0, CHOICE_BYTES, 30)} - {b""}
+    """`choice` is AUTH_CHOICE_BYTES long. Raises Refused unless it asks for NULL and nothing else."""
+    slots = {choice[at : at + AUTH_NAME_BYTES].rstrip(b"\0") for at in range(0, AUTH_CHOICE_BYTES, AUTH_NAME_BYTES)} - {b""}
     if slots != {b"NULL"}:
         raise Refused(REJECT_AUTH)
 
@@ -114,7 +120,7 @@ def header(kind: int, name: bytes, groups: int, hint: int, data_bytes: int) -> b
 def view(cause: int, group: bytes, members: Sequence[bytes], changed: bytes, gid: tuple[int, int, int]) -> bytes:
     """A regular membership message: who is there now, and the one member that came or went. All names are padded."""
     body = struct.pack("<6I", *gid, 1, 0, 1) + changed  # one vs set, ours at offset 0, of one member
-    return b"".join((header(REG_MEMB | cause, group, len(members), 0, len(body)), *members, body))
+    return b"".join((header(REG_MEMB_MESS | cause, group, len(members), 0, len(body)), *members, body))
 
 
 def self_leave(group: bytes) -> bytes:
@@ -125,4 +131,4 @@ def self_leave(group: bytes) -> bytes:
 def join_refused(private: bytes, group: bytes) -> bytes:
     """REJECT of a join: four bytes of the old type stand between the header and the groups, the last of which is the sender."""
     old = struct.pack("<I", CAUSED_BY_JOIN | LITTLE)
-    return header(REJECT, private, 2, 0, 0) + old + pad(group) + pad(private)
+    return header(REJECT_MESS, private, 2, 0, 0) + old + pad(group) + pad(private)

@@ -1,0 +1,403 @@
+"""The manager's core: `step(event, now) -> list[effect]`. Events in, effects out. No clock, no thread, no socket.
+
+It joins the parts: who is there (roll), who leads (leadership), the managers among themselves (peers), keys (keybook), what was
+asked (requests, asking, acting), the trigger engine, and the operations of vmctl. Nothing is decided in more than one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from common.bus.contract import Closed, Opened, View
+from common.config.differences import differences
+from common.config.model import ManagerConfig
+from common.protocol import GROUP_CLIENTS, GROUP_MANAGERS, ClbControl, Control, Execute, FetchProp, GetProp, Value
+from vmmanager import events
+from vmmanager.acting import Acting
+from vmmanager.asking import Asking
+from vmmanager.context import Context, Refused
+from vmmanager.events import (
+    Arrived,
+    Asked,
+    BusChanged,
+    CodeDone,
+    Event,
+    HungUp,
+    Introduced,
+    KeysFound,
+    Loaded,
+    LookForKeys,
+    Measured,
+    Moment,
+    NotReconfigured,
+    Persist,
+    Recalled,
+    Reconfigured,
+    Reply,
+    Stored,
+    Tick,
+    Tried,
+    Unsent,
+    WakeAt,
+)
+from vmmanager.followers import Followers
+from vmmanager.keybook import KeyBook
+from vmmanager.leadership import Change, Leadership
+from vmmanager.operations import OPERATIONS
+from vmmanager.peers import Peers, Row
+from vmmanager.requests import Requests
+from vmmanager.roll import Roll
+from vmmanager.triggers.effects import Act, Effect, Tell
+from vmmanager.triggers.engine import Engine
+from vmmanager.triggers.rule import Guard, unguarded
+
+TICK_S = 1.0
+ACKNOWLEDGE_S = 10.0  # a change that is not on disk by then is answered with an error
+AT_START_ONLY = ("name", "bus", "log", "paths", "control_group", "managers")  # parts of the configuration
+ENGINE_TABLES = ("trigger", "firing", "silence")
+
+
+@dataclass(frozen=True, slots=True)
+class _Ack:
+    """What to tell vmctl once its change is on disk."""
+
+    call: int
+    body: dict[str, Any]
+    deadline: float
+
+
+class Manager:
+    """`key` is our public key in hex, as our hello shows it; `guard` limits the time of triggers' expressions."""
+
+    def __init__(self, config: ManagerConfig, key: str, now: Moment, guard: Guard = unguarded) -> None:
+        self._guard = guard
+        self.context = Context(config, now)
+        self.started = now
+        self.measured = Measured({}, {}, {"ok": True, "error": "", "events": 0})
+        self.loaded = False
+        self.leadership = Leadership(self.context)
+        self.keys = KeyBook(self.context)
+        self.peers = Peers(self.context, key, self._rows, self._told, self._decided)
+        self.peers.highest = lambda: self.leadership.highest
+        self.roll = Roll(self.context, self.peers.own_hello, self._lost, self._returned)
+        self.requests = Requests()
+        self.asking = Asking(self.context, self.requests)
+        self.acting = Acting(self.context, self.asking)
+        self.followers = Followers(self.context)
+        self.engine = Engine(config.triggers, config, now, guard)
+        self._acks: dict[str, _Ack] = {}
+
+    # --- the step -------------------------------------------------------------------------------------------------------
+
+    def step(self, event: Event, now: Moment) -> list[events.Effect]:
+        """All that is to be done because of this event, in order. Ends with a WakeAt."""
+        self.handle(event, now)
+        return self.conclude(now)
+
+    def handle(self, event: Event, now: Moment) -> None:
+        """Half a step: takes the event in. Many events may be handled before one `conclude`: triggers look at the sum."""
+        self.context.now = now
+        _handlers[type(event)](self, event)
+
+    def conclude(self, now: Moment) -> list[events.Effect]:
+        """The other half: evaluates triggers, asks for what is missing, and gives all effects since the last time."""
+        context = self.context
+        context.now = now
+        if context.farm.leader != self.leadership.leader:
+            context.farm.leader = self.leadership.leader
+            context.farm.changed.add(("view",))
+        self.roll.ask(self.leadership.leading)
+        self.carry(self.engine.evaluate(context.farm, now, self.leadership.since))
+        out, context.out = self.followers.shown(context.out), []
+        return [*out, WakeAt(self._next_wake())]
+
+    def _next_wake(self) -> float:
+        engine_wake = self.engine.next_wake()
+        wakes = (
+            self.context.now.mono + TICK_S,
+            self.requests.next_wake(),
+            self.leadership.next_wake(),
+            float("inf") if engine_wake is None else engine_wake,
+        )
+        return min(wakes)
+
+    def carry(self, effects: Iterable[Effect]) -> None:
+        """Effects of the trigger engine: some are ours to turn into messages."""
+        for effect in effects:
+            if isinstance(effect, Act):
+                self._ended(self.acting.act(effect))
+            elif isinstance(effect, Tell):
+                self.peers.tell(effect.verb, effect.arguments)
+            elif isinstance(effect, events.Record):
+                self.context.emit(effect)
+            else:
+                self.context.out.append(effect)
+
+    def _ended(self, ended: Iterable[tuple[str, str]]) -> None:
+        """Firings whose wishes are all done with."""
+        for firing, outcome in ended:
+            self.carry(self.engine.acted(firing, outcome, self.context.now))
+
+    # --- events ---------------------------------------------------------------------------------------------------------
+
+    def _arrived(self, event: Arrived) -> None:
+        envelope, message = event.envelope, event.envelope.message
+        if envelope.role == "client":
+            self.roll.heard(envelope, event.address)
+            if isinstance(message, ClbControl) and message.verb == "hello":
+                self._epoch_told(message)
+            if envelope.in_reply_to and not isinstance(message, (GetProp, FetchProp, Execute, Control)):
+                progress = self.requests.answer(envelope.in_reply_to, envelope.sender, message, self.context.now.mono)
+                self._ended(self.asking.progress(progress, self.acting))
+        elif isinstance(message, Control) and GROUP_MANAGERS in envelope.to:
+            self._control(envelope.sender, message)
+        elif isinstance(message, ClbControl):
+            self._manager_says(envelope.sender, event.address, message)
+
+    def _control(self, sender: str, control: Control) -> None:
+        if control.verb == "lead":
+            self._changed(self.leadership.heard_lead(sender, control.arguments))
+        else:
+            self.peers.heard(sender, control.verb, control.arguments)
+
+    def _manager_says(self, sender: str, address: str, message: ClbControl) -> None:
+        if message.verb == "hello" and sender != self.context.name:
+            self._epoch_told(message)
+            is_new = self.peers.introduced(sender, address, message.values.get("answer") is True)
+            if is_new and self.leadership.leading:
+                self.leadership.tell((GROUP_MANAGERS,), (address,))
+                self.peers.mark(sender)
+        elif message.verb == "keys" and self.leadership.leading:
+            told = message.values.get("keys")
+            for record in told if isinstance(told, list) else ():
+                if isinstance(record, dict) and self.keys.is_news(record):
+                    self.peers.tell("key", record)
+
+    def _epoch_told(self, hello: ClbControl) -> None:
+        epoch = hello.values.get("epoch")
+        if isinstance(epoch, int):
+            self.leadership.heard_epoch(epoch)
+
+    def _introduced(self, event: Introduced) -> None:
+        self.keys.introduced(event.sender, event.key, event.address, event.role)
+
+    def _keys_found(self, event: KeysFound) -> None:
+        self.roll.greet(self.keys.found(event.found, event.refused))
+
+    def _loaded(self, event: Loaded) -> None:
+        self.loaded = True
+        self.context.loaded(event.last_event)
+        epoch = 0
+        for table, key, value in event.rows:
+            if table == "key":
+                self.keys.restore(key, value)
+            elif table in ENGINE_TABLES:
+                self.carry(self.engine.restore(table, key, value))
+            elif (table, key) == ("fact", "epoch"):
+                known = value.get("epoch")
+                epoch = known if isinstance(known, int) else 0
+        self.context.out.append(LookForKeys())
+        self.leadership.loaded(epoch)
+        if self.context.address:
+            self.peers.greet()
+
+    def _bus_changed(self, event: BusChanged) -> None:
+        what = event.what
+        if isinstance(what, Opened):
+            self.context.address = what.name
+            self.context.note(f"bus: connected as {what.name}", part="bus")
+            self.peers.greet()
+        elif isinstance(what, Closed):
+            self._closed(what)
+        elif what.group == GROUP_MANAGERS:
+            self._managers_viewed(what)
+        elif what.group == GROUP_CLIENTS:
+            self.roll.viewed(what)
+
+    def _closed(self, closed: Closed) -> None:
+        if self.context.address:
+            self.context.note(f"bus: connected -> lost ({closed.reason})", "warning", "bus")
+        self.context.address = ""
+        self.roll.disconnected()
+        self.peers.disconnected()
+        self._changed(self.leadership.disconnected())
+
+    def _managers_viewed(self, view: View) -> None:
+        self.peers.viewed(view)
+        self.roll.managers_viewed(view.members)
+        self._changed(self.leadership.viewed(view))
+
+    def _changed(self, change: Change) -> None:
+        """Leadership changed hands."""
+        if change:
+            self.context.farm.changed.add(("view",))
+        if change == "won":
+            self.peers.mark("")
+            self.carry(self.engine.promoted(self.context.now))
+        elif change == "lost":
+            self.acting.drop()
+
+    def _tick(self, event: Tick) -> None:
+        now = self.context.now.mono
+        self.keys.tick()
+        self.leadership.tick()
+        self.roll.tick()
+        self._ended(self.asking.progress(self.requests.due(now), self.acting))
+        for token, ack in [(token, ack) for token, ack in self._acks.items() if now > ack.deadline]:
+            del self._acks[token]
+            why = "is not on disk yet" if self.context.address else "did not reach the bus"
+            code = "store" if self.context.address else "bus-down"
+            self.context.refuse(ack.call, Refused(code, f"the change {why}; look at it again before you repeat it"))
+
+    def _unsent(self, event: Unsent) -> None:
+        progress = self.requests.unsent(event.id, event.reason, self.context.now.mono)
+        self._ended(self.asking.progress(progress, self.acting))
+
+    def _lost(self, name: str) -> None:
+        progress = self.requests.lost(name, self.context.now.mono)
+        self._ended(self.asking.progress(progress, self.acting))
+
+    def _returned(self, name: str) -> None:
+        self.asking.again(name)
+
+    def _code_done(self, event: CodeDone) -> None:
+        self.carry(self.engine.code_done(event, self.context.now))
+
+    def _stored(self, event: Stored) -> None:
+        self._changed(self.leadership.stored(event))
+        ack = self._acks.pop(event.token, None)
+        if ack is not None and event.error:
+            self.context.refuse(ack.call, Refused("store", f"the change is in force, but not on disk: {event.error}"))
+        elif ack is not None:
+            self.context.out.append(Reply(ack.call, ack.body))
+        self.carry(self.engine.stored(event, self.context.now))
+
+    def _measured(self, event: Measured) -> None:
+        self.measured = event
+
+    def _reconfigured(self, event: Reconfigured) -> None:
+        old = self.context.config
+        sentences = differences(old, event.config)
+        if any(getattr(old, part) != getattr(event.config, part) for part in AT_START_ONLY):
+            sentences.append(f"of these, {', '.join(AT_START_ONLY)} take effect at the next start")
+        self.context.config = event.config
+        self.carry(self.engine.configure(event.config.triggers, event.config, self.context.now))
+        self.context.out.append(LookForKeys())
+        for warning in event.config.warnings:
+            self.context.note(f"configuration: {warning}", "warning")
+        self.context.note(f"configuration: read again; {'; '.join(sentences) or 'nothing has changed'}")
+        self.context.record("reload", self.context.name, "; ".join(sentences) or "nothing has changed")
+        self.context.reply(event.call, {"changed": sentences})
+
+    def _not_reconfigured(self, event: NotReconfigured) -> None:
+        for fault in event.faults:
+            self.context.note(f"configuration: not read again, the running one stays: {fault}", "error")
+        refused = Refused("bad-config", "the files hold faults; the running configuration stays", faults=list(event.faults))
+        self.context.refuse(event.call, refused)
+
+    # --- vmctl ----------------------------------------------------------------------------------------------------------
+
+    def _asked(self, event: Asked) -> None:
+        operation = OPERATIONS.get(event.op)
+        try:
+            if operation is None:
+                raise Refused("unknown-op", f"this manager has no operation {event.op[:80]}")
+            if operation.changes:
+                self._must_lead()
+            operation.run(self, event)
+        except Refused as refused:
+            self.context.refuse(event.call, refused)
+
+    def _must_lead(self) -> None:
+        if self.leadership.leading:
+            return
+        if not self.context.address:
+            raise Refused("bus-down", "the manager is not connected to the bus; it tries again by itself")
+        if self.leadership.leader:
+            raise Refused("not-leader", f"{self.leadership.leader} leads: ask there")
+        raise Refused("not-leader", "nobody leads now: the managers have not agreed yet, or the store of this one is not ready")
+
+    def acknowledge(self, call: int, token: str, body: dict[str, Any]) -> None:
+        """Answers `call` with `body` once Stored(token) has come."""
+        self._acks[token] = _Ack(call, body, self.context.now.mono + ACKNOWLEDGE_S)
+
+    def _hung_up(self, event: HungUp) -> None:
+        self.requests.hung_up(event.call)
+        self.followers.hung_up(event.call)
+
+    def _recalled(self, event: Recalled) -> None:
+        self.followers.recalled(event)
+
+    def _tried(self, event: Tried) -> None:
+        if event.error:
+            self.context.refuse(event.call, Refused(event.code or "usage", event.error))
+        else:
+            self.context.reply(event.call, list(event.rows))
+
+    # --- what the managers tell each other --------------------------------------------------------------------------------
+
+    def _decided(self, sender: str, verb: str, arguments: dict[str, Value]) -> None:
+        """One decision of the leader, in the order in which all managers hear it."""
+        own = sender == self.context.name
+        if verb == "key":
+            address = self.keys.apply(arguments, str(arguments.get("token", "")) if own else "")
+            if self.leadership.leading and address:
+                self.roll.greet([address])
+        else:
+            self.carry(self.engine.heard(verb, arguments, own, self.leadership.leading, self.context.now))
+
+    def _rows(self) -> list[Row]:
+        return [*self.keys.rows(), *self.engine.rows()]
+
+    def _told(self, rows: list[Row]) -> None:
+        """The leader's rows take the place of ours; but keys decided here later than there go back to it."""
+        later = self.keys.merge([(key, value) for table, key, value in rows if table == "key"])
+        if later:
+            address = next((a for a, name in self.peers.names.items() if name == self.leadership.leader), "")
+            keys: list[Value] = list(later)
+            if address:
+                self.context.send(ClbControl(verb="keys", values={"keys": keys}), (self.leadership.leader,), (address,))
+        self._replace_rules([row for row in rows if row[0] in ENGINE_TABLES])
+        self.context.note(f"manager {self.context.name}: has the state of {self.leadership.leader} ({len(rows)} rows)")
+        self.roll.fetch_all()
+
+    def _replace_rules(self, rows: list[Row]) -> None:
+        """Silences and triggers as the leader has them; firings of both, because none may be forgotten.
+
+        Where nothing of ours has to go, the engine keeps what it has watched so far."""
+        told = {(table, key) for table, key, _ in rows}
+        old = [row for row in self.engine.rows() if row[:2] not in told]
+        if all(table == "firing" for table, _, _ in old):
+            for table, key, value in rows:
+                self.carry(self.engine.learn(table, key, value, self.context.now))
+            return
+        self.engine = Engine(self.context.config.triggers, self.context.config, self.context.now, self._guard)
+        for table, key, value in [*rows, *(row for row in old if row[0] == "firing")]:
+            self.carry(self.engine.restore(table, key, value))
+        for table, key, value in rows:
+            self.context.out.append(Persist(table, key, value))  # type: ignore[arg-type]
+        for table, key, _ in old:
+            if table != "firing":
+                self.context.out.append(Persist(table, key, None))  # type: ignore[arg-type]
+
+
+_handlers: dict[type, Callable[[Manager, Any], None]] = {
+    Arrived: Manager._arrived,
+    Introduced: Manager._introduced,
+    KeysFound: Manager._keys_found,
+    Loaded: Manager._loaded,
+    Unsent: Manager._unsent,
+    BusChanged: Manager._bus_changed,
+    Tick: Manager._tick,
+    Asked: Manager._asked,
+    HungUp: Manager._hung_up,
+    CodeDone: Manager._code_done,
+    Stored: Manager._stored,
+    Recalled: Manager._recalled,
+    Tried: Manager._tried,
+    Measured: Manager._measured,
+    Reconfigured: Manager._reconfigured,
+    NotReconfigured: Manager._not_reconfigured,
+}
