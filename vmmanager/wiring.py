@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,7 @@ STORE_WAIT_S = 2.0  # at the start: a store that opens within this has told its 
 class Threads(Protocol):
     """Starts a thread under a name; its death by exception ends the daemon (common.daemon.Life)."""
 
-    def __call__(self, name: str, target: Callable[[], None]) -> object: ...
+    def __call__(self, name: str, target: Callable[[], None]) -> threading.Thread: ...
 
 
 class Daemon:
@@ -79,7 +80,7 @@ class Daemon:
         )
         self._watch = TriggerWatch(self._manager, self._inbox, hands, self._measure)
         self._loaded = False
-        self._threads: dict[str, object] = {}
+        self._before_store: list[threading.Thread] = []
 
     # --- life -----------------------------------------------------------------------------------------------------------
 
@@ -91,12 +92,14 @@ class Daemon:
             time.sleep(0.005)
         self._bus.join(GROUP_MANAGERS)
         self._bus.join(GROUP_CLIENTS)
-        self._watcher = thread("TriggerWatch", lambda: self._watch.run(alive, alive_every_s))
-        thread("Sender", self._sender.run)
-        thread("CodeRunner", self._code.run)
-        thread("Errands", self._run_errands)
-        thread("Listener", self._listener.run)
-        thread("Control", self._control.run)
+        self._before_store = [
+            thread("TriggerWatch", lambda: self._watch.run(alive, alive_every_s)),
+            thread("Sender", self._sender.run),
+            thread("CodeRunner", self._code.run),
+            thread("Errands", self._run_errands),
+            thread("Listener", self._listener.run),
+            thread("Control", self._control.run),
+        ]
 
     def reload(self) -> None:
         """SIGHUP."""
@@ -110,9 +113,8 @@ class Daemon:
         self._bus.close()
         self._inbox.close()
         self._errands.close()
-
-    def close_store(self) -> None:
-        """After all other threads have ended."""
+        for thread in self._before_store:
+            thread.join()
         self._store.inbox.close()
 
     # --- effects --------------------------------------------------------------------------------------------------------
