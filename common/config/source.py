@@ -111,12 +111,12 @@ class _Reader:
         if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'":
             name = name[1:-1]
         above = self.path[: depth - 1]
+        if len(above) < depth - 1:
+            return above, f"{line.strip()} has no section with one bracket less above it"
         name = self._real(name, self._where()) if above else name
         path = (*above, name)
         if not _SECTION_NAME.fullmatch(name) or _RESERVED.fullmatch(name):
             return path, f"{quoted(name)} cannot be the name of a section"
-        if len(above) < depth - 1:
-            return above, f"{line.strip()} has no section with one bracket less above it"
         if path in self.source.sections:
             first = self.source.sections[path].line
             return path, f"is there twice, first at line {first} (what stands below is not looked at)"
