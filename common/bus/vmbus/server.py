@@ -33,6 +33,7 @@ IN, OUT = select.EPOLLIN, select.EPOLLOUT
 TICK_S = 0.25  # how often time limits are looked at, while any is running
 ROUND_BYTES = 8 * 1024 * 1024  # read in one round from all sessions together, more or less
 READ_BYTES_MIN = 16 * 1024
+REQUESTS_PER_ROUND = 100  # joins and leaves of one session: each may mean a long message to many
 
 
 class Server:
@@ -62,6 +63,7 @@ class Server:
         self._greeting: dict[Connection, float] = {}  # in the handshake -> until when; oldest first
         self._dirty: set[Connection] = set()  # got something to write in this round
         self._doomed: dict[Connection, tuple[int, str]] = {}  # to be ended in this round -> log level, reason
+        self._unfinished: list[Connection] = []  # paused until the next round, because they asked for much
         self._blocked: set[Connection] = set()  # wait for the kernel to take more
         self._pressure: Pressure[Connection] = Pressure(config)
 
@@ -111,6 +113,8 @@ class Server:
 
     def _timeout_s(self) -> float:
         """For ever while no time limit runs: a daemon at rest does not wake up."""
+        if self._unfinished:
+            return 0
         timed = self._greeting or self._pressure or self._blocked or self._door.full
         return TICK_S if timed or self._notices.kept_back else self._rest_s
 
@@ -126,6 +130,9 @@ class Server:
                 self._write(connection)
             if event & ~OUT and not connection.gone:
                 self._read(connection, bytes_max)
+        unfinished, self._unfinished = self._unfinished, []
+        for connection in unfinished:
+            self._resume(connection)
         self._settle()
         if self._now >= self._next_tick:
             self._next_tick = self._now + TICK_S
@@ -273,14 +280,20 @@ class Server:
             self._greet(connection, data)
 
     def _carry_out(self, connection: Connection, data: bytes) -> None:
-        position = 0
+        position = requests = 0
         try:
             for parcel in self._hub.parcels(connection, data):
                 if self._pressure and self._pressure.must_wait(parcel.recipients, parcel.group):
                     self._pause(connection)
+                    self._pressure.wait(connection)
+                    break
+                if requests == REQUESTS_PER_ROUND:
+                    self._pause(connection)
+                    self._unfinished.append(connection)
                     break
                 position = parcel.end
                 if parcel.request:
+                    requests += 1
                     self._request(connection, parcel)
                     if connection.gone:
                         return
@@ -309,7 +322,6 @@ class Server:
 
     def _pause(self, connection: Connection) -> None:
         connection.paused = True
-        self._pressure.wait(connection)
         self._watch(connection, connection.watched & ~IN)
 
     def _resume(self, connection: Connection) -> None:
