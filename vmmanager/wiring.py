@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -79,7 +80,7 @@ class Daemon:
         )
         self._watch = TriggerWatch(self._manager, self._inbox, hands, self._measure)
         self._loaded = False
-        self._threads: dict[str, object] = {}
+        self._threads: list[threading.Thread] = []
 
     # --- life -----------------------------------------------------------------------------------------------------------
 
@@ -92,11 +93,14 @@ class Daemon:
         self._bus.join(GROUP_MANAGERS)
         self._bus.join(GROUP_CLIENTS)
         self._watcher = thread("TriggerWatch", lambda: self._watch.run(alive, alive_every_s))
-        thread("Sender", self._sender.run)
-        thread("CodeRunner", self._code.run)
-        thread("Errands", self._run_errands)
-        thread("Listener", self._listener.run)
-        thread("Control", self._control.run)
+        self._threads = [
+            self._watcher,
+            thread("Sender", self._sender.run),
+            thread("CodeRunner", self._code.run),
+            thread("Errands", self._run_errands),
+            thread("Listener", self._listener.run),
+            thread("Control", self._control.run),
+        ]
 
     def reload(self) -> None:
         """SIGHUP."""
@@ -112,7 +116,9 @@ class Daemon:
         self._errands.close()
 
     def close_store(self) -> None:
-        """After all other threads have ended."""
+        """Waits until all other threads have ended: what they still decide is to be on disk as well."""
+        for thread in self._threads:
+            thread.join()  # the daemon's life ends the process where one does not
         self._store.inbox.close()
 
     # --- effects --------------------------------------------------------------------------------------------------------
