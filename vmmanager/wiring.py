@@ -36,7 +36,7 @@ STORE_WAIT_S = 2.0  # at the start: a store that opens within this has told its 
 class Threads(Protocol):
     """Starts a thread under a name; its death by exception ends the daemon (common.daemon.Life)."""
 
-    def __call__(self, name: str, target: Callable[[], None]) -> object: ...
+    def __call__(self, name: str, target: Callable[[], None]) -> threading.Thread: ...
 
 
 class Daemon:
