@@ -222,8 +222,5 @@ def _text(value: Value) -> str:
 
 
 def _texts(value: Value, count_max: int) -> list[str]:
-    return (
-        [item for item in value if isinstance(item, str) and 0 < len(item) <= 255][:count_max]
-        if isinstance(value, list)
-        else []
-    )
+    items = value if isinstance(value, list) else []
+    return [item for item in items if isinstance(item, str) and 0 < len(item) <= 255][:count_max]

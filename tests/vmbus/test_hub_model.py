@@ -47,7 +47,8 @@ class Said:
 
 said = st.builds(
     Said,
-    targets=st.lists(st.sampled_from(TARGETS), max_size=6).map(tuple),
+    targets=st.sampled_from([(b"g",), (b"g", b"h"), (b"#a#localhost",)])
+    | st.lists(st.sampled_from(TARGETS), max_size=6).map(tuple),
     data=st.binary(max_size=20),
     kind=st.sampled_from([0x1, 0x2, 0x4, 0x8, 0x10, 0x20, 0x50, 0x1410, 0x80010, 0x1000010]),
     order=st.sampled_from("<>"),
@@ -256,6 +257,7 @@ def test_a_join_beyond_the_limits_is_rejected_as_spread_does() -> None:
         (packet(LEAVE_MESS, b"#a#localhost", []), "0 groups"),
         (packet(JOIN_MESS, b"#a#localhost", [b"g", b"h"]), "2 groups"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_violation_is_named_and_what_came_before_it_counts(message: bytes, why: str) -> None:
     hub: Hub[Member] = Hub(BusDaemonConfig(), RING)
