@@ -136,8 +136,12 @@ def test_reject_has_four_bytes_more() -> None:
     assert str(message.error) == f"Unknown message type: {constants.AGREED_MESS | constants.REJECT_MESS}"
 
 
-def test_membership_bits_on_a_regular_message_do_not_make_it_a_view() -> None:
-    assert isinstance(received(Message(0x1410, "#mallory#d", ("g",), 0, b"no view")), RegularMsgType)
+def test_foreign_bits_on_a_regular_message_do_not_make_it_anything_else() -> None:
+    for bits in (0x1410, 0x400010, 0x1000010):
+        sent = Message(bits, "#mallory#d", ("g",), 0, b"no view")
+        message = received(codec.decode_message(codec.encode_message(sent)))
+        assert isinstance(message, RegularMsgType)
+        assert message.message == b"no view"
 
 
 # round trips -----------------------------------------------------------------------------------------------------------------
