@@ -49,8 +49,8 @@ def meminfo(text: str) -> dict[str, int]:
 
 
 @reader("cpu", unit="%")
-def cpu(field: str = "busy") -> float:
-    """Share of all CPUs' time in percent: busy (all but idle and iowait), user, system, idle, iowait, steal, irq, nice, ..."""
+def cpu(field: str = "percent") -> float:
+    """Share of all CPUs' time: percent (all but idle and iowait), or only user, system, idle, iowait, steal, irq, nice, ..."""
     before, now = two_looks("cpu", lambda: dict(psutil.cpu_times()._asdict()))
     spent = {name: max(0.0, now[1][name] - before[1].get(name, 0.0)) for name in now[1]}
     for name, within in (("guest", "user"), ("guest_nice", "nice")):  # the kernel counts these twice; proc(5)
@@ -59,7 +59,7 @@ def cpu(field: str = "busy") -> float:
     total = sum(spent.values())
     if total <= 0:
         raise Unknown("no time has passed since the last read")
-    spent["busy"] = total - spent.get("idle", 0.0) - spent.get("iowait", 0.0)
+    spent["percent"] = total - spent.get("idle", 0.0) - spent.get("iowait", 0.0)
     if field not in spent:
         raise Unknown(f"no field {field}; there are: {', '.join(sorted(spent))}")
     return round(100.0 * spent[field] / total, 2)
@@ -143,9 +143,9 @@ def _link(interface: str, field: str) -> Measured:
 
 
 @reader("uptime", unit="s")
-def uptime() -> float:
-    """Seconds since boot; sleep counts."""
-    return float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
+def uptime() -> int:
+    """Whole seconds since boot; sleep counts."""
+    return int(float(Path("/proc/uptime").read_text(encoding="ascii").split()[0]))
 
 
 ProcessField = Literal["count", "rss", "cpu_seconds", "age", "threads", "pids"]

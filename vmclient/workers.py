@@ -351,7 +351,7 @@ class Pool:
                 self._kill(worker, "retired")
             elif worker.state == "killed":
                 self._abandon(worker, now)
-            elif sum(1 for other in self._workers if not other.old) > self.limits.warm:
+            elif sum(1 for other in self._workers if other.state == "idle" and not other.old) > self.limits.warm:
                 self._dismiss(worker)
             else:
                 worker.deadline = float("inf")

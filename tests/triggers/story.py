@@ -77,6 +77,8 @@ class Story:
             args["until"] += EPOCH_S
         answer = self.rehearsal.engine.answer(op, args, "alice", self.rehearsal.farm, self.rehearsal.now)
         self.rehearsal.carry_out(answer.effects)
+        if op == "triggers":
+            self.said += [f"{row['name']}: {row['state']} ({row['why']})" for row in answer.body["result"]]
         if not answer.body["ok"]:
             self.said.append(f"{answer.body['code']}: {answer.body['error']}")
 

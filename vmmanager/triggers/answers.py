@@ -105,6 +105,9 @@ def why(board: Board, subject: Subject) -> str:
     if subject.state is State.PENDING and subject.true_since is not None:
         lasted = board.now.mono - subject.true_since
         parts.append(f"for {lasted:.0f} of {config.for_s:g} s" if board.leading else "the leader fires")
+    elif subject.condition is True and not subject.raised:
+        blocked = next(filter(None, (parent.blocks(subject.name) for parent in subject.rule.parents)), "")
+        parts += [f"held: {blocked}"] if blocked else []
     elif subject.state in (State.DOUBTFUL, State.FLAPPING):
         parts.append(f"{subject.state} since: {subject.why}")
     elif subject.state is State.FIRING and subject.condition is not True:

@@ -91,11 +91,11 @@ def operands(seen: dict[Any, Any], among: dict[Any, Any], results: dict[Any, Any
         if key[0] == "property":
             found[f"{key[1]}.{key[2]}"] = _plain(value)
         elif key[0] == "client":
-            found[f"{key[1]}.active_timestamp"] = value
+            found[f"{key[1]}.age"] = value
         elif key[0] in ("clients", "group"):
             found[f"len({' '.join(key)})"] = value
     for key, value in among.items():
-        found[f"{key[1]}.{key[2]}" if key[0] == "property" else f"{key[1]}.active_timestamp"] = _plain(value)
+        found[f"{key[1]}.{key[2]}" if key[0] == "property" else f"{key[1]}.age"] = _plain(value)
     return dict(list(found.items())[-OPERANDS_MAX:])
 
 
@@ -110,7 +110,9 @@ def _plain(value: Any) -> Value:
 
 def sentence(found: dict[str, Value], limit: int = 5) -> str:
     """`xen3.load1 = 9.5, len(group mailers) = 2`."""
-    shown = list(found.items())[-limit:]
+    known = [(name, value) for name, value in found.items() if not str(value).startswith("unknown (")]
+    shown = known[-limit:]
+    shown += [one for one in found.items() if one not in known][: limit - len(shown)]
     more = f" and {len(found) - limit} more" if len(found) > limit else ""
     return ", ".join(f"{name} = {_short(value)}" for name, value in shown) + more
 

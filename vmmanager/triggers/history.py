@@ -16,6 +16,7 @@ from vmmanager.triggers.views import ClientsView, ClientView, Reads
 
 Sample = tuple[float, Any]
 _MISSING = object()
+PREVIOUS = -1.0  # a window that holds the last value and the one before
 
 
 def functions(reads: Reads) -> dict[str, Callable[..., Any]]:
@@ -27,7 +28,7 @@ def functions(reads: Reads) -> dict[str, Callable[..., Any]]:
         "min": _over("min", lambda samples: min(value for _, value in samples), _smallest),
         "max": _over("max", lambda samples: max(value for _, value in samples), _largest),
         "sum": _over("sum", lambda samples: sum(value for _, value in samples), _total),
-        "change": _over("change", _change),
+        "change": _over("change", _change, window_s=PREVIOUS),
         "rate": _over("rate", _rate),
         "percentile": percentile,
         "count": count,
@@ -39,14 +40,18 @@ def functions(reads: Reads) -> dict[str, Callable[..., Any]]:
 
 
 def _over(
-    name: str, of_samples: Callable[[list[Sample]], Any], of_values: Callable[..., Any] | None = None
+    name: str,
+    of_samples: Callable[[list[Sample]], Any],
+    of_values: Callable[..., Any] | None = None,
+    window_s: float = math.inf,
 ) -> Callable[..., Any]:
     def call(*arguments: Any, **named: Any) -> Any:
         first = arguments[0] if arguments else None
         if len(arguments) >= 2 and type(first) is Unknown and isinstance(arguments[1], str):
             return first
         if isinstance(first, ClientView):
-            return _on_window(name, of_samples, *arguments, **named)
+            window = named.pop("window", arguments[2] if len(arguments) > 2 else window_s)
+            return _on_window(name, of_samples, first, arguments[1] if len(arguments) > 1 else None, window)
         if of_values is None:
             raise TypeError(f"{name}: a client and the name of a property are wanted, as in {name}(client, 'load1', 300)")
         return of_values(*arguments, **named)
@@ -55,13 +60,16 @@ def _over(
 
 
 def _on_window(
-    name: str, of_samples: Callable[[list[Sample]], Any], client: ClientView, prop: str, window_s: float = math.inf
+    name: str, of_samples: Callable[[list[Sample]], Any], client: ClientView, prop: Any = None, window_s: Any = math.inf
 ) -> Any:
-    samples = _samples(client, prop, window_s)
+    samples = _samples(client, prop, math.inf if window_s == PREVIOUS else window_s)
     if type(samples) is Unknown:
         return samples
+    if window_s == PREVIOUS:
+        samples, window_s = samples[-2:], math.inf
     value = of_samples(samples)
-    client._reads.results[f"{name}({client.name}, {prop}, {window_s:g})"] = value
+    window = "" if window_s == math.inf else f", {window_s:g}"
+    client._reads.results[f"{name}({client.name}, {prop}{window})"] = value
     return Unknown(f"too few values of {prop} of {client.name} within {window_s:g} s") if value is None else value
 
 

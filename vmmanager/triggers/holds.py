@@ -86,8 +86,8 @@ def _storm(board: Board, subject: Subject) -> Hold | None:
     if share >= 1.0 or not rule.config.each:
         return None
     rule.window(board.now)
-    firing = {name for name, one in rule.subjects.items() if one.state is State.FIRING}
-    touched = firing.union(*(clients for _, clients in rule.acted))
+    concerned = {name for name, one in rule.subjects.items() if one.state in (State.FIRING, State.PENDING)}
+    touched = concerned.union(*(clients for _, clients in rule.acted))
     allowed = share_of(share, len(board.farm.clients))
     if len(touched) <= allowed:
         return None

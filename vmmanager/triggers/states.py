@@ -73,8 +73,8 @@ class Subject:
 
     __slots__ = (
         "alarm", "asked_again", "changes", "condition", "cooldown_until", "error", "fired", "hold", "keys", "last_at",
-        "last_firing", "last_run", "name", "operands", "recovering", "rule", "running", "since", "state", "true_since", "wake",
-        "was_known", "why",
+        "last_firing", "last_run", "name", "not_before", "operands", "recovering", "rule", "running", "since", "state",
+        "true_since", "wake", "was_known", "why",
     )  # fmt: skip
 
     def __init__(self, rule: Rule, name: str, now: Moment) -> None:
@@ -95,6 +95,7 @@ class Subject:
         self.last_at = 0.0  # wall clock of the last firing
         self.last_run = -NEVER  # monotonic; when code was started last
         self.running = ""  # the firing whose code has not ended yet
+        self.not_before = -NEVER  # monotonic; an expression that goes through many clients is not evaluated at each news
         self.asked_again = False  # news came meanwhile
         self.changes: deque[float] = deque(maxlen=CHANGES_MAX)  # monotonic times of changes that count for flapping
         self.keys: set[Key] = set()  # what wakes it

@@ -139,6 +139,7 @@ class Rehearsal:
 
     def __post_init__(self) -> None:
         self.now = Moment(self.start, 0.0)
+        self.farm.managers, self.farm.leader = (self.settings.name,), self.settings.name
         self.engine = Engine(self.triggers, self.settings, self.now, self.guard)
 
     def play(self, samples: Iterable[Sample]) -> None:

@@ -22,13 +22,14 @@ class Reads:
     """What one evaluation has read so far. `seen`: Key -> value for all that must wake it; `among`: values of members that
     were iterated over (the news of them wakes it anyway); `results`: what functions over history gave."""
 
-    __slots__ = ("among", "results", "seen", "stale_factor", "wake", "wall")
+    __slots__ = ("among", "members", "results", "seen", "stale_factor", "wake", "wall")
 
     def __init__(self, stale_factor: float) -> None:
         self.stale_factor = stale_factor
         self.seen: dict[Key, Any] = {}
         self.among: dict[Key, Any] = {}
         self.results: dict[str, Any] = {}
+        self.members = 0  # how many were gone through
         self.wall = 0.0
         self.wake = float("inf")  # wall clock: when a value read will become stale, so that the result may change
 
@@ -36,6 +37,7 @@ class Reads:
         self.seen.clear()
         self.among.clear()
         self.results.clear()
+        self.members = 0
         self.wall = wall
         self.wake = float("inf")
 
@@ -117,7 +119,7 @@ class ClientView:
 
     def _client(self) -> Client:
         client = self._farm.clients.get(self.name) or Client(self.name)
-        self._into["client", self.name] = client.active_timestamp
+        self._into["client", self.name] = self._reads.wall - client.active_timestamp
         return client
 
     def _held(self, name: str) -> Property | None:
@@ -199,8 +201,10 @@ class ClientsView(Mapping[str, Any]):
         return members
 
     def _gone_through(self) -> dict[str, Client]:
+        members = self._noted()
         self._views.reads.seen[self._news] = None
-        return self._noted()
+        self._views.reads.members += len(members)
+        return members
 
     def __len__(self) -> int:
         return len(self._noted())

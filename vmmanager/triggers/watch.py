@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 from vmmanager.events import Persist
 from vmmanager.state import Key
@@ -16,8 +18,23 @@ from vmmanager.triggers.rule import ALL_CLIENTS, Guard, Rule
 from vmmanager.triggers.states import NEVER, RAISED, Seen, State, Subject
 from vmmanager.triggers.unknown import OverBudget, Truth, Unknown
 
+NONE: dict[Any, Any] = {}
 AMONG_KEPT = 20  # members' values kept to say why
+MEMBERS_FEW = 50  # an expression that goes through more clients than these is evaluated at most so often
+MEMBERS_PER_S = 4_000  # that it reads so many a second: twice a second in a farm of 2,000, which is below 1 % of a core
 LOUD = {State.FIRING, State.FLAPPING}
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What a look came to, and what is to follow. `asked`: news or a tick, which let `fire = each` fire again."""
+
+    subject: Subject
+    asked: bool
+    wake: float
+    true: bool = False
+    had_fired: bool = False
+    change: tuple[State, State] | None = None
 
 
 class Watch:
@@ -27,6 +44,7 @@ class Watch:
         self._guard = guard
         self._next_tick = -NEVER
         self._unpopulated = True  # rules came whose subjects are not made yet
+        self._judged: list[Verdict] = []
         self._pending: dict[int, dict[Subject, bool]] = {}  # rule number -> subjects to look at; True: they may fire again
 
     def evaluate(self, changed: set[Key]) -> list[Effect]:
@@ -45,6 +63,9 @@ class Watch:
             rule = board.order[number]
             for subject in sorted(subjects, key=lambda one: one.name) if len(subjects) > 1 else subjects:
                 self._look(rule, subject, subjects[subject], effects)
+            judged, self._judged = self._judged, []
+            for verdict in judged:  # only when all are judged: max_share must see a storm before anybody is acted upon
+                board.agenda.wake(verdict.subject, min(verdict.wake, self._follow(verdict, effects)))
         return effects
 
     def everything(self) -> None:
@@ -141,6 +162,10 @@ class Watch:
         if subject.asked_again and not subject.running:
             asked, subject.asked_again = True, False
         now, reads = board.now, board.views.reads
+        if now.mono < subject.not_before:
+            subject.asked_again = subject.asked_again or asked
+            board.agenda.wake(subject, subject.not_before)
+            return
         client = board.views.client(subject.name) if subject.name else None
         before = subject.condition
         try:
@@ -155,8 +180,10 @@ class Watch:
             return
         if rule.config.on_update_check:
             board.agenda.reads(subject, reads.seen)
+        if reads.members > MEMBERS_FEW:
+            subject.not_before = now.mono + reads.members / MEMBERS_PER_S
         among = reads.among if len(reads.among) <= AMONG_KEPT else dict(islice(reversed(reads.among.items()), AMONG_KEPT))
-        subject.operands = (reads.seen.copy(), among.copy(), reads.results.copy())
+        subject.operands = (reads.seen.copy(), among.copy() if among else NONE, reads.results.copy() if reads.results else NONE)
         if value.error != subject.error:
             self._error(rule, subject, value.error, effects)
         subject.condition = truth
@@ -164,8 +191,7 @@ class Watch:
         if truth is False and before is False and subject.state is State.OK and not subject.recovering:
             board.agenda.wake(subject, wake)  # nothing can come of it; by far the most frequent case
             return
-        wake = min(wake, self._judge(rule, subject, truth, recovered, before, asked, effects))
-        board.agenda.wake(subject, wake)
+        self._judge(rule, subject, truth, recovered, before, Verdict(subject, asked, wake), effects)
 
     def _error(self, rule: Rule, subject: Subject, error: str, effects: list[Effect]) -> None:
         subject.error = error
@@ -179,10 +205,10 @@ class Watch:
         truth: Truth,
         recovered: Truth,
         before: Truth | None,
-        asked: bool,
+        verdict: Verdict,
         effects: list[Effect],
-    ) -> float:
-        """The change of state and what follows from it; returns when to look again."""
+    ) -> None:
+        """The change of state."""
         now, config = self._board.now, rule.config
         if type(truth) is Unknown and config.unknown != "hold":
             recovered = (recovered if rule.has_recovery else True) if config.unknown == "false" else False
@@ -193,17 +219,17 @@ class Watch:
             subject.true_since = now.mono
         flipped = type(before) is bool and before is not truth
         seen = self._seen(rule, subject, truth, recovered, flipped)
-        had_fired = subject.fired
-        change = subject.become(seen, lambda: self._why(subject, truth, seen), now)
+        verdict.true, verdict.had_fired = truth is True, subject.fired
+        change = verdict.change = subject.become(seen, lambda: self._why(subject, truth, seen), now)
         if change is not None:
             self._changed(rule, subject, change, effects)
         subject.was_known = subject.was_known or type(truth) is bool
-        wake = self._follow(rule, subject, truth is True, asked, change, had_fired, effects)
         if subject.state is State.PENDING and subject.true_since is not None and self._board.leading:
-            wake = min(wake, subject.true_since + config.for_s)
+            verdict.wake = min(verdict.wake, subject.true_since + config.for_s)
         if subject.state is State.FLAPPING:
-            wake = min(wake, subject.changes[-(config.flap_limit // 2) - 1] + config.flap_window_s)
-        return wake
+            calm = subject.changes[-(config.flap_limit // 2) - 1] + config.flap_window_s
+            verdict.wake = min(verdict.wake, calm)
+        self._judged.append(verdict)
 
     def _seen(self, rule: Rule, subject: Subject, truth: Truth, recovered: Truth, flipped: bool) -> Seen:
         board, config = self._board, rule.config
@@ -263,19 +289,19 @@ class Watch:
 
     # --- what follows -------------------------------------------------------------------------------------------------------
 
-    def _follow(
-        self, rule: Rule, subject: Subject, true: bool, asked: bool, change: tuple[State, State] | None, had_fired: bool,
-        effects: list[Effect],
-    ) -> float:  # fmt: skip
+    def _follow(self, verdict: Verdict, effects: list[Effect]) -> float:
+        """Fires what is due; returns when to try again."""
+        subject = verdict.subject
         if not self._board.leading:
             return NEVER
-        if change is not None and change[0] in RAISED and change[1] is State.OK and had_fired:
+        change = verdict.change
+        if change is not None and change[0] in RAISED and change[1] is State.OK and verdict.had_fired:
             effects += self._pipeline.recovered(subject)
-            subject.recovering = rule.recovery_cmd is not None
+            subject.recovering = subject.rule.recovery_cmd is not None
         if subject.raised:
             subject.recovering = False
             due = not subject.fired
-            if not true or not (due or (rule.config.fire == "each" and asked)):
+            if not verdict.true or not (due or (subject.rule.config.fire == "each" and verdict.asked)):
                 return NEVER
             return self._start(subject, "cmd", due, effects)
         if subject.recovering:
@@ -294,9 +320,10 @@ class Watch:
         if held.kind in ("running", "pace"):
             subject.asked_again = True
             return held.until
-        if due and held.kind != subject.hold.partition(":")[0]:
+        limit = held.kind in ("max_actions", "max_share")
+        if (due or limit) and held.kind != subject.hold.partition(":")[0]:
             text = f"{subject}: {part if part != 'cmd' else 'firing'} held: {held.reason}"
-            record = "trigger" if held.kind in ("max_actions", "max_share", "silence") else ""
+            record = "trigger" if limit or held.kind == "silence" else ""
             effects += self._board.say(subject.rule, text, kind=record, subject=subject.name)
         subject.hold = f"{held.kind}: {held.reason}"
         return held.until if due else NEVER
