@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from common import VERSION
 from common.bus.contract import Bus, BusError
 from common.bus.names import group_name
+from common.bus.open import open_bus
 from common.config.load import EXIT_BAD, check_client, load_client
 from common.config.model import ClientConfig, ConfigurationError
 from common.daemon import CannotStart, add_arguments, chosen, run
@@ -56,10 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def open_client_bus(config: ClientConfig) -> Bus:
     """Raises CannotStart: no such engine, no such module. A daemon that does not answer is not a reason: it may come."""
     try:
-        bus: Bus = importlib.import_module("common.bus.open").open_bus(config.bus, config.name, membership=False)
+        return open_bus(config.bus, config.name, membership=False)
     except BusError as fault:
         raise CannotStart(f"bus {config.bus.daemon}: {fault}") from None
-    return bus
 
 
 def _check(path: Path) -> int:

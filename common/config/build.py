@@ -168,10 +168,15 @@ def _check_patterns(section: Section, argv: tuple[str, ...], patterns: Section |
             found.fault(patterns.at(name), f"argv has no {{{name}}}")
 
 
+CONTROLS = ("control:shutdown",)  # verbs of CONTROL that a client obeys only where `allow` lists them
+
+
 def _allowed(config: ClientConfig, section: Section, tree: Tree, found: Findings) -> None:
     programs = set(tree.section("programs").parts)
     for command in config.allow:
         kind, colon, program = command.partition(":")
+        if command in CONTROLS:
+            continue
         if colon and kind != "exec":
             found.fault(section.at("allow"), f"{command!r}: only exec has something behind a colon")
         elif colon and program not in programs:
