@@ -96,7 +96,8 @@ def _until_paged(farm: Farm, show: Show) -> str:
 
 def _why(farm: Farm) -> str:
     shown: dict[str, Any] = farm.ask("trigger", "show", "client_alive_check")
-    return f"client_alive_check is {shown.get('state')}: {shown.get('why')}; firings: {shown.get('firings')}"
+    last = shown["firings"][0] if shown["firings"] else "none"
+    return f"client_alive_check is {shown['state']}: {shown['why']}; its last firing: {last}"
 
 
 def _noted(farm: Farm, killed_at: float) -> list[str]:
