@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common import VERSION
 from common.bus.open import open_bus
+
+from common import VERSION
 from common.config.load import load_manager
 from common.config.model import ConfigurationError, ManagerConfig
 from common.daemon import CannotStart, Life, RunOptions, run
@@ -71,7 +72,6 @@ def body(life: Life, config: ManagerConfig, path: Path) -> int:
     life.ready(f"manager {config.name}, bus {config.bus.daemon}")
     life.wait()
     daemon.stop()
-    daemon.close_store()
     if embedded:
         embedded.stop()
     return 0
