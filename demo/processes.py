@@ -68,8 +68,12 @@ class Farm:
     def start_clients(self) -> None:
         for host in HOSTS:
             self._start("vmclient", ["--config", str(self.folder / host.name / "vmclient.ini")], host.name)
-        everybody = {host.name for host in HOSTS}
-        self.wait("all clients are connected", lambda: everybody == {row["name"] for row in self.clients("connected")})
+        everybody = {(host.name, *host.groups) for host in HOSTS}
+
+        def ready() -> bool:
+            return everybody == {(row["name"], *row["groups"]) for row in self.clients("connected")}
+
+        self.wait("all clients are connected, each in its group", ready)
 
     def clients(self, state: str) -> list[dict[str, Any]]:
         return [row for row in self.ask("clients") if row["state"] == state]

@@ -18,8 +18,7 @@ import psutil
 from common.plugin import Measured, Unknown, reader
 from common.protocol import Value
 
-FIRST_LOOK_S = 0.2
-AGAIN_S = 0.5  # two looks closer together than this say more about chance than about the machine
+APART_S = 0.2  # two looks closer together than this say more about chance than about the machine
 MEMINFO = Path("/proc/meminfo")
 
 Looking = Callable[[], dict[str, float]]
@@ -262,14 +261,12 @@ def temperature(sensor: str = "", field: Literal["current", "high", "critical"] 
 
 
 def two_looks(what: str, look: Looking) -> tuple[Look, Look]:
-    """An earlier look and one of now, each with its monotonic time; at least AGAIN_S apart where there was one before."""
+    """An earlier look and one of now, each with its monotonic time, at least APART_S apart; waits for that if it must."""
     now = (time.monotonic(), look())
-    kept = [one for one in _looks.get(what, []) if now[0] - one[0] >= AGAIN_S]
-    if not kept:
-        earlier = _looks.get(what, [now])[0]
-        time.sleep(FIRST_LOOK_S)
+    looks = _looks.get(what, [now])
+    if now[0] - looks[0][0] < APART_S:
+        time.sleep(APART_S)
         now = (time.monotonic(), look())
-        _looks[what] = [earlier, now]
-        return earlier, now
-    _looks[what] = [kept[-1], now]
-    return kept[-1], now
+    earlier = next(one for one in reversed(looks) if now[0] - one[0] >= APART_S)
+    _looks[what] = [earlier, now]
+    return earlier, now

@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def open_client_bus(config: ClientConfig) -> Bus:
     """Raises CannotStart: no such engine, no such module. A daemon that does not answer is not a reason: it may come."""
     try:
-        return open_bus(config.bus, config.name)
+        return open_bus(config.bus, config.name, membership=False)
     except BusError as fault:
         raise CannotStart(f"bus {config.bus.daemon}: {fault}") from None
 

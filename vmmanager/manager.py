@@ -119,6 +119,7 @@ class Manager:
             self.context.now.mono + TICK_S,
             self.requests.next_wake(),
             self.leadership.next_wake(),
+            self.roll.next_wake(),
             float("inf") if engine_wake is None else engine_wake,
         )
         return min(wakes)
@@ -146,7 +147,7 @@ class Manager:
         envelope, message = event.envelope, event.envelope.message
         if envelope.role == "client":
             self.roll.heard(envelope, event.address)
-            if isinstance(message, ClbControl) and message.verb == "hello":
+            if isinstance(message, ClbControl) and message.verb in ("hello", "alive"):
                 self._epoch_told(message)
             if envelope.in_reply_to and not isinstance(message, (GetProp, FetchProp, Execute, Control)):
                 progress = self.requests.answer(envelope.in_reply_to, envelope.sender, message, self.context.now.mono)
@@ -184,7 +185,10 @@ class Manager:
         self.keys.introduced(event.sender, event.key, event.address, event.role)
 
     def _keys_found(self, event: KeysFound) -> None:
-        self.roll.greet(self.keys.found(event.found, event.refused))
+        accepted = self.keys.found(event.found, event.refused)
+        self.roll.greet([address for role, address in accepted if role == "client"], leading=self.leadership.leading)
+        if any(role == "manager" for role, _ in accepted):
+            self.peers.greet_managers()
 
     def _loaded(self, event: Loaded) -> None:
         self.loaded = True
@@ -343,8 +347,8 @@ class Manager:
         own = sender == self.context.name
         if verb == "key":
             address = self.keys.apply(arguments, str(arguments.get("token", "")) if own else "")
-            if self.leadership.leading and address:
-                self.roll.greet([address])
+            if address:
+                self.roll.greet([address], leading=self.leadership.leading)
         else:
             self.carry(self.engine.heard(verb, arguments, own, self.leadership.leading, self.context.now))
 

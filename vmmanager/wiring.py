@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,7 @@ STORE_WAIT_S = 2.0  # at the start: a store that opens within this has told its 
 class Threads(Protocol):
     """Starts a thread under a name; its death by exception ends the daemon (common.daemon.Life)."""
 
-    def __call__(self, name: str, target: Callable[[], None]) -> object: ...
+    def __call__(self, name: str, target: Callable[[], None]) -> threading.Thread: ...
 
 
 class Daemon:
@@ -79,7 +80,7 @@ class Daemon:
         )
         self._watch = TriggerWatch(self._manager, self._inbox, hands, self._measure)
         self._loaded = False
-        self._threads: dict[str, object] = {}
+        self._threads: list[threading.Thread] = []
 
     # --- life -----------------------------------------------------------------------------------------------------------
 
@@ -91,28 +92,31 @@ class Daemon:
             time.sleep(0.005)
         self._bus.join(GROUP_MANAGERS)
         self._bus.join(GROUP_CLIENTS)
-        self._watcher = thread("TriggerWatch", lambda: self._watch.run(alive, alive_every_s))
-        thread("Sender", self._sender.run)
-        thread("CodeRunner", self._code.run)
-        thread("Errands", self._run_errands)
-        thread("Listener", self._listener.run)
-        thread("Control", self._control.run)
+        targets: dict[str, Callable[[], None]] = {
+            "TriggerWatch": lambda: self._watch.run(alive, alive_every_s),
+            "Sender": self._sender.run,
+            "CodeRunner": self._code.run,
+            "Errands": self._run_errands,
+            "Listener": self._listener.run,
+            "Control": self._control.run,
+        }
+        self._threads = [thread(name, target) for name, target in targets.items()]
 
     def reload(self) -> None:
         """SIGHUP."""
         self._reload(events.Reload(0))
 
     def stop(self) -> None:
-        """In the order of the flow: no more in, what is decided goes out, what is to be kept is on disk."""
+        """In the order of the flow: no more in, what is decided goes out, and when all have ended the store writes the rest."""
         self._control.stop()
         self._code.stop()
+        self._errands.close()
+        self._inbox.close()
         self._sender.outbox.close()
         self._bus.close()
-        self._inbox.close()
-        self._errands.close()
-
-    def close_store(self) -> None:
-        """After all other threads have ended."""
+        for thread in self._threads:
+            thread.join()  # the life of the daemon ends us when this takes too long
+        self._limit.close()
         self._store.inbox.close()
 
     # --- effects --------------------------------------------------------------------------------------------------------
