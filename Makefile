@@ -2,7 +2,7 @@
 PYTHON ?= python3
 V := .venv/bin
 
-.PHONY: venv test quick lint bench demo run clean
+.PHONY: venv test quick lint bench demo run install clean
 
 venv: .venv/stamp
 .venv/stamp: setup.py
@@ -27,6 +27,10 @@ demo: venv
 
 run: venv
 	$(V)/python -m demo run
+
+# For real: PREFIX, DESTDIR, PYTHON, SERVICES as conf/install says.
+install:
+	conf/install
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -18,8 +18,7 @@ import psutil
 from common.plugin import Measured, Unknown, reader
 from common.protocol import Value
 
-FIRST_LOOK_S = 0.2
-AGAIN_S = 0.5  # two looks closer together than this say more about chance than about the machine
+APART_S = 0.2  # two looks closer together than this say more about chance than about the machine
 MEMINFO = Path("/proc/meminfo")
 
 Looking = Callable[[], dict[str, float]]
@@ -49,8 +48,8 @@ def meminfo(text: str) -> dict[str, int]:
 
 
 @reader("cpu", unit="%")
-def cpu(field: str = "busy") -> float:
-    """Share of all CPUs' time in percent: busy (all but idle and iowait), user, system, idle, iowait, steal, irq, nice, ..."""
+def cpu(field: str = "percent") -> float:
+    """Share of all CPUs' time: percent (all but idle and iowait), or only user, system, idle, iowait, steal, irq, nice, ..."""
     before, now = two_looks("cpu", lambda: dict(psutil.cpu_times()._asdict()))
     spent = {name: max(0.0, now[1][name] - before[1].get(name, 0.0)) for name in now[1]}
     for name, within in (("guest", "user"), ("guest_nice", "nice")):  # the kernel counts these twice; proc(5)
@@ -59,7 +58,7 @@ def cpu(field: str = "busy") -> float:
     total = sum(spent.values())
     if total <= 0:
         raise Unknown("no time has passed since the last read")
-    spent["busy"] = total - spent.get("idle", 0.0) - spent.get("iowait", 0.0)
+    spent["percent"] = total - spent.get("idle", 0.0) - spent.get("iowait", 0.0)
     if field not in spent:
         raise Unknown(f"no field {field}; there are: {', '.join(sorted(spent))}")
     return round(100.0 * spent[field] / total, 2)
@@ -143,9 +142,9 @@ def _link(interface: str, field: str) -> Measured:
 
 
 @reader("uptime", unit="s")
-def uptime() -> float:
-    """Seconds since boot; sleep counts."""
-    return float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
+def uptime() -> int:
+    """Whole seconds since boot; sleep counts."""
+    return int(float(Path("/proc/uptime").read_text(encoding="ascii").split()[0]))
 
 
 ProcessField = Literal["count", "rss", "cpu_seconds", "age", "threads", "pids"]
@@ -262,14 +261,12 @@ def temperature(sensor: str = "", field: Literal["current", "high", "critical"] 
 
 
 def two_looks(what: str, look: Looking) -> tuple[Look, Look]:
-    """An earlier look and one of now, each with its monotonic time; at least AGAIN_S apart where there was one before."""
+    """An earlier look and one of now, each with its monotonic time, at least APART_S apart; waits for that if it must."""
     now = (time.monotonic(), look())
-    kept = [one for one in _looks.get(what, []) if now[0] - one[0] >= AGAIN_S]
-    if not kept:
-        earlier = _looks.get(what, [now])[0]
-        time.sleep(FIRST_LOOK_S)
+    looks = _looks.get(what, [now])
+    if now[0] - looks[0][0] < APART_S:
+        time.sleep(APART_S)
         now = (time.monotonic(), look())
-        _looks[what] = [earlier, now]
-        return earlier, now
-    _looks[what] = [kept[-1], now]
-    return kept[-1], now
+    earlier = next(one for one in reversed(looks) if now[0] - one[0] >= APART_S)
+    _looks[what] = [earlier, now]
+    return earlier, now

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from common import logs
+from common import VERSION, logs
 from common.bus.contract import Bus
 from common.config.model import ClientConfig, ConfigurationError
 from common.daemon import CannotStart, Life
@@ -21,7 +21,7 @@ from common.envelope import Opener, Sealer
 from common.keys import KeyFault, own_key, publish_local, raw_public
 from common.logs import LogFault
 from common.protocol import GROUP_CLIENTS
-from vmclient import VERSION, seen
+from vmclient import seen
 from vmclient.events import (
     Asked,
     Effect,

@@ -115,6 +115,8 @@ class Host:
         """All that is to be done because of this event, in order. The last effect may be a WakeAt."""
         effects = _handlers[type(event)](self, event, now)
         effects += self._due(now)
+        if self._beat_due() <= now.mono and not any(isinstance(effect, Send) for effect in effects):
+            effects.append(Send(ClbControl(verb="alive", values={"epoch": self.epoch})))
         effects = self._through_bus(effects, now)
         wake = min(
             self.properties.next_due(),
@@ -312,8 +314,6 @@ class Host:
             self._forget_at = now.mono + FORGET_EVERY_S
             self.executions.forget(now.wall - JOURNAL_KEEP_S)
         effects += self._push(now)
-        if self._beat_due() <= now.mono:
-            effects.append(Send(ClbControl(verb="alive", values={"epoch": self.epoch})))
         if self._stopping and not self._stopped and (not self.executions.active or now.mono >= self._stop_by):
             self._stopped, self._stop_by = True, NEVER
             if self.executions.active:

@@ -82,11 +82,11 @@ class Asking:
                 self._c.reply(request.call, request.summary(self._c.now.mono))
                 if request.firing:
                     over += acting.ended(request)
-            elif not request.ended or item.target.state != "late":
+            elif request.ended and item.target.state == "late":
+                self._late(request, item.target)
+            elif item.target.state in ("answered", "error", "late"):
                 self._c.more(request.call, piece(request, item.target))
                 item.target.readings = []  # told; the values are in the state
-            else:
-                self._late(request, item.target)
         return over
 
     def _late(self, request: Request, target: Target) -> None:

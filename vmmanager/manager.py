@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.bus.contract import Closed, Opened, View
+from common.config.differences import differences
 from common.config.model import ManagerConfig
 from common.protocol import GROUP_CLIENTS, GROUP_MANAGERS, ClbControl, Control, Execute, FetchProp, GetProp, Value
 from vmmanager import events
@@ -46,14 +47,15 @@ from vmmanager.keybook import KeyBook
 from vmmanager.leadership import Change, Leadership
 from vmmanager.operations import OPERATIONS
 from vmmanager.peers import Peers, Row
-from vmmanager.reconfiguring import changes
 from vmmanager.requests import Requests
 from vmmanager.roll import Roll
 from vmmanager.triggers.effects import Act, Effect, Tell
 from vmmanager.triggers.engine import Engine
+from vmmanager.triggers.rule import Guard, unguarded
 
 TICK_S = 1.0
 ACKNOWLEDGE_S = 10.0  # a change that is not on disk by then is answered with an error
+AT_START_ONLY = ("name", "bus", "log", "paths", "control_group", "managers")  # parts of the configuration
 ENGINE_TABLES = ("trigger", "firing", "silence")
 
 
@@ -67,9 +69,10 @@ class _Ack:
 
 
 class Manager:
-    """`key` is our public key in hex, as our hello shows it."""
+    """`key` is our public key in hex, as our hello shows it; `guard` limits the time of triggers' expressions."""
 
-    def __init__(self, config: ManagerConfig, key: str, now: Moment) -> None:
+    def __init__(self, config: ManagerConfig, key: str, now: Moment, guard: Guard = unguarded) -> None:
+        self._guard = guard
         self.context = Context(config, now)
         self.started = now
         self.measured = Measured({}, {}, {"ok": True, "error": "", "events": 0})
@@ -83,7 +86,7 @@ class Manager:
         self.asking = Asking(self.context, self.requests)
         self.acting = Acting(self.context, self.asking)
         self.followers = Followers(self.context)
-        self.engine = Engine(config.triggers, config, now)
+        self.engine = Engine(config.triggers, config, now, guard)
         self._acks: dict[str, _Ack] = {}
 
     # --- the step -------------------------------------------------------------------------------------------------------
@@ -116,6 +119,7 @@ class Manager:
             self.context.now.mono + TICK_S,
             self.requests.next_wake(),
             self.leadership.next_wake(),
+            self.roll.next_wake(),
             float("inf") if engine_wake is None else engine_wake,
         )
         return min(wakes)
@@ -143,7 +147,7 @@ class Manager:
         envelope, message = event.envelope, event.envelope.message
         if envelope.role == "client":
             self.roll.heard(envelope, event.address)
-            if isinstance(message, ClbControl) and message.verb == "hello":
+            if isinstance(message, ClbControl) and message.verb in ("hello", "alive"):
                 self._epoch_told(message)
             if envelope.in_reply_to and not isinstance(message, (GetProp, FetchProp, Execute, Control)):
                 progress = self.requests.answer(envelope.in_reply_to, envelope.sender, message, self.context.now.mono)
@@ -181,7 +185,10 @@ class Manager:
         self.keys.introduced(event.sender, event.key, event.address, event.role)
 
     def _keys_found(self, event: KeysFound) -> None:
-        self.roll.greet(self.keys.found(event.found, event.refused))
+        accepted = self.keys.found(event.found, event.refused)
+        self.roll.greet([address for role, address in accepted if role == "client"], leading=self.leadership.leading)
+        if any(role == "manager" for role, _ in accepted):
+            self.peers.greet_managers()
 
     def _loaded(self, event: Loaded) -> None:
         self.loaded = True
@@ -191,7 +198,7 @@ class Manager:
             if table == "key":
                 self.keys.restore(key, value)
             elif table in ENGINE_TABLES:
-                self.engine.restore(table, key, value)
+                self.carry(self.engine.restore(table, key, value))
             elif (table, key) == ("fact", "epoch"):
                 known = value.get("epoch")
                 epoch = known if isinstance(known, int) else 0
@@ -275,7 +282,10 @@ class Manager:
         self.measured = event
 
     def _reconfigured(self, event: Reconfigured) -> None:
-        sentences = changes(self.context.config, event.config)
+        old = self.context.config
+        sentences = differences(old, event.config)
+        if any(getattr(old, part) != getattr(event.config, part) for part in AT_START_ONLY):
+            sentences.append(f"of these, {', '.join(AT_START_ONLY)} take effect at the next start")
         self.context.config = event.config
         self.carry(self.engine.configure(event.config.triggers, event.config, self.context.now))
         self.context.out.append(LookForKeys())
@@ -337,8 +347,8 @@ class Manager:
         own = sender == self.context.name
         if verb == "key":
             address = self.keys.apply(arguments, str(arguments.get("token", "")) if own else "")
-            if self.leadership.leading and address:
-                self.roll.greet([address])
+            if address:
+                self.roll.greet([address], leading=self.leadership.leading)
         else:
             self.carry(self.engine.heard(verb, arguments, own, self.leadership.leading, self.context.now))
 
@@ -358,12 +368,18 @@ class Manager:
         self.roll.fetch_all()
 
     def _replace_rules(self, rows: list[Row]) -> None:
-        """Silences and triggers as the leader has them; firings of both, because none may be forgotten."""
+        """Silences and triggers as the leader has them; firings of both, because none may be forgotten.
+
+        Where nothing of ours has to go, the engine keeps what it has watched so far."""
         told = {(table, key) for table, key, _ in rows}
         old = [row for row in self.engine.rows() if row[:2] not in told]
-        self.engine = Engine(self.context.config.triggers, self.context.config, self.context.now)
+        if all(table == "firing" for table, _, _ in old):
+            for table, key, value in rows:
+                self.carry(self.engine.learn(table, key, value, self.context.now))
+            return
+        self.engine = Engine(self.context.config.triggers, self.context.config, self.context.now, self._guard)
         for table, key, value in [*rows, *(row for row in old if row[0] == "firing")]:
-            self.engine.restore(table, key, value)
+            self.carry(self.engine.restore(table, key, value))
         for table, key, value in rows:
             self.context.out.append(Persist(table, key, value))  # type: ignore[arg-type]
         for table, key, _ in old:

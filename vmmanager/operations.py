@@ -53,7 +53,7 @@ def _status(manager: Manager, asked: Asked) -> None:
                 **{state: states.count(state) for state in ("connected", "silent", "lost")},
                 "pending": manager.keys.counts("pending"),
             },
-            "triggers": _trigger_counts(manager),
+            "triggers": manager.engine.counts(),
             "dropped": measured.dropped,
             "queues": {name: list(sizes) for name, sizes in measured.queues.items()} | {"requests": _open(manager)},
             "store": measured.store if manager.loaded else {"ok": False, "error": "not open yet", "events": 0} | measured.store,
@@ -64,15 +64,6 @@ def _status(manager: Manager, asked: Asked) -> None:
 
 def _open(manager: Manager) -> list[int]:
     return [len(manager.requests), REQUESTS_MAX]
-
-
-def _trigger_counts(manager: Manager) -> dict[str, int]:
-    answer = manager.engine.answer("triggers", {}, "", manager.context.farm, manager.context.now)
-    rows = answer.body.get("result")
-    states = [row.get("state") for row in rows] if isinstance(rows, list) else []
-    counted = {state: states.count(state) for state in sorted({str(state) for state in states} - {"ok"})}
-    always = dict.fromkeys(("firing", "pending", "unknown", "disabled"), 0)
-    return {"total": len(states), **always, **counted}
 
 
 def _clients(manager: Manager, asked: Asked) -> None:
@@ -139,7 +130,7 @@ def _get(manager: Manager, asked: Asked) -> None:
 
 
 def _exec(manager: Manager, asked: Asked) -> None:
-    timeout_s = timeout_of(asked.args, 60.0)
+    timeout_s = timeout_of(asked.args, manager.context.config.request_timeout_s)
     message = Execute(
         execution=f"{manager.context.name}-{manager.context.next_id()}",
         command=_needed(asked, "command"),

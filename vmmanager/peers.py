@@ -65,6 +65,11 @@ class Peers:
         groups = (GROUP_MANAGERS, GROUP_CLIENTS)
         self._c.send(self.own_hello(), groups, groups)
 
+    def greet_managers(self) -> None:
+        """We trust another manager only now, and may not have taken its hello before: it answers this one."""
+        if self._c.address:
+            self._c.send(self.own_hello(), (GROUP_MANAGERS,), (GROUP_MANAGERS,))
+
     def viewed(self, view: View) -> None:
         """A view of the group `managers`."""
         self._members = view.members
@@ -83,12 +88,13 @@ class Peers:
         """A manager said hello. Is it new to us, so that the leader must tell it the state?"""
         if name == self._c.name:
             return False
+        is_new = not answer or self.names.get(address) != name
         if address in self._members:
             self.names[address] = name
             self._tell_farm()
         if not answer:
             self._c.send(self.own_hello(answer=True), (name,), (address,))
-        return not answer
+        return is_new
 
     def _tell_farm(self) -> None:
         managers = tuple(self.names[address] for address in self._members if address in self.names)

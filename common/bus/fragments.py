@@ -31,6 +31,8 @@ FRAGMENT_BYTES_MAX: Final = FRAME_BYTES_MAX - _FRAGMENT_HEAD.size
 PARTIALS_PER_SENDER: Final = 4  # our own senders have one in flight, and perhaps one that broke off
 BYTES_PER_SENDER: Final = 2 * PAYLOAD_BYTES_MAX
 BYTES_TOTAL: Final = 16 * PAYLOAD_BYTES_MAX  # 256 MiB; 300 clients with 100 KB each are 30 MB
+SENDERS_MAX: Final = 10_000  # with something begun
+OVERHEAD_BYTES: Final = 512  # counted for each payload begun, so that many small ones are bounded as well
 PARTIAL_S: Final = 30.0  # without progress; a sender gives up earlier, see spreadbus.SEND_S
 COPIES_SENDERS: Final = 4096  # of so many senders the last id is remembered
 
@@ -46,10 +48,11 @@ class Frame(NamedTuple):
 def frames(groups: tuple[str, ...], payload: bytes, payload_id: int) -> Iterator[Frame]:
     """How `payload` travels. `payload_id` must differ from the last ones of this sender (64 bits)."""
     batches = [groups[at : at + GROUPS_MAX] for at in range(0, len(groups), GROUPS_MAX)]
-    if len(payload) + _COPY_HEAD.size > FRAME_BYTES_MAX and (len(payload) > FRAME_BYTES_MAX or len(batches) > 1):
+    head_bytes = _COPY_HEAD.size if len(batches) > 1 else 0
+    if head_bytes + len(payload) > FRAME_BYTES_MAX:
         for batch in batches:
             yield from (Frame(batch, KIND_FRAGMENT, data) for data in _fragments(payload, payload_id))
-    elif len(batches) > 1:
+    elif head_bytes:
         data = _COPY_HEAD.pack(payload_id) + payload
         yield from (Frame(batch, KIND_COPY, data) for batch in batches)
     else:
@@ -65,7 +68,7 @@ def _fragments(payload: bytes, payload_id: int) -> Iterator[bytes]:
 @dataclass(slots=True)
 class _Partial:
     size: int
-    touched: float
+    touched: float = 0.0
     data: bytearray = field(default_factory=bytearray)
 
 
@@ -127,8 +130,7 @@ class Assembler:
             self.dropped["malformed"] += 1
             return None
         payload_id, size, offset = _FRAGMENT_HEAD.unpack_from(data)
-        count = len(data) - _FRAGMENT_HEAD.size
-        if size > PAYLOAD_BYTES_MAX or offset + count > size:
+        if size > PAYLOAD_BYTES_MAX or offset + len(data) - _FRAGMENT_HEAD.size > size:
             self.dropped["malformed"] += 1
             self._drop(sender, payload_id, "malformed")
             return None
@@ -136,26 +138,32 @@ class Assembler:
         if partial is None:
             if offset or self._last_copy.get(sender) == payload_id:
                 return None  # we joined in the middle of it, gave it up, or have it
-            partial = self._begin(sender, payload_id, size, now)
+            partial = self._begin(sender, payload_id, size)
         elif offset != len(partial.data) or size != partial.size:
             self._drop(sender, payload_id, "out of order")
             return None
-        partial.data += memoryview(data)[_FRAGMENT_HEAD.size :]
-        partial.touched = now
-        self._held[sender] += count
-        self.bytes += count
-        if len(partial.data) == size:
-            self._remove(sender, payload_id)
-            return bytes(partial.data) if self._is_first(sender, payload_id) else None
-        self._keep_limits(sender)
-        return None
+        return self._extend(sender, payload_id, partial, memoryview(data)[_FRAGMENT_HEAD.size :], now)
 
-    def _begin(self, sender: str, payload_id: int, size: int, now: float) -> _Partial:
-        partials = self._senders.setdefault(sender, OrderedDict())
-        if len(partials) >= PARTIALS_PER_SENDER:
-            self._drop(sender, next(iter(partials)), "too many at once")
-            partials = self._senders.setdefault(sender, OrderedDict())
-        partials[payload_id] = partial = _Partial(size, now)
+    def _extend(self, sender: str, payload_id: int, partial: _Partial, data: memoryview, now: float) -> bytes | None:
+        partial.data += data
+        partial.touched = now
+        self._held[sender] += len(data)
+        self.bytes += len(data)
+        if len(partial.data) < partial.size:
+            self._keep_limits(sender)
+            return None
+        self._remove(sender, payload_id)
+        self._is_first(sender, payload_id)  # so that copies of it are known
+        return bytes(partial.data)
+
+    def _begin(self, sender: str, payload_id: int, size: int) -> _Partial:
+        if len(self._senders.get(sender, ())) >= PARTIALS_PER_SENDER:
+            self._drop(sender, next(iter(self._senders[sender])), "too many at once")
+        if sender not in self._senders and len(self._senders) >= SENDERS_MAX:
+            self.forget(next(iter(self._senders)))
+        partial = self._senders.setdefault(sender, OrderedDict())[payload_id] = _Partial(size)
+        self._held[sender] += OVERHEAD_BYTES
+        self.bytes += OVERHEAD_BYTES
         return partial
 
     def _keep_limits(self, sender: str) -> None:
@@ -172,7 +180,7 @@ class Assembler:
 
     def _remove(self, sender: str, payload_id: int) -> None:
         partials = self._senders[sender]
-        count = len(partials.pop(payload_id).data)
+        count = len(partials.pop(payload_id).data) + OVERHEAD_BYTES
         self.bytes -= count
         self._held[sender] -= count
         if not partials:

@@ -1,8 +1,9 @@
 """Spread's membership messages as views. Values in, values out; no socket, no clock.
 
 Spread does not say which side of a cut is the primary one. Here it is the side that keeps more than half of the members of the
-last primary view (of exactly half: the side with its first member). On a single daemon, vmbus, a view is always primary. Over several
-daemons this is the bus's opinion only: who must be alone (fencing, fail-over) counts configured managers and holds leases.
+last primary view (of exactly half: the side with its first member). On a single daemon, vmbus, a view is always primary. Over
+several daemons this is the bus's opinion only, and a member that is new in a cut-off part takes that part for the whole: who
+must be alone (fencing, fail-over) counts the configured managers and holds leases.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ PROPERTY = Table(
             "word()",
             "a parameter of the reader by name, instead of `parameters =`",
             "named",
-            "named parameters",
+            "*parameters",
         ),
     ),
 )

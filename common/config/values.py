@@ -74,7 +74,7 @@ def share(text: str) -> float:
 
 
 def show_share(part: float) -> str:
-    return f"{_plain(part * 100)}%"
+    return f"{_plain(round(part * 100, 12))}%"
 
 
 def quoted(text: str) -> str:

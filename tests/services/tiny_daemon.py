@@ -8,11 +8,12 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from common import logs
 from common.config.model import LogConfig
-from common.daemon import CannotStart, Life, RunOptions, run
+from common.daemon import CannotStart, Life, add_arguments, chosen, run
 
 _log = logs.part("tiny")
 
@@ -59,14 +60,14 @@ def _raise(fault: Exception) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--daemon", action="store_true")
-    parser.add_argument("--pid-file", type=Path)
+    add_arguments(parser)
     parser.add_argument("--log-file", type=Path)
     parser.add_argument("--drain", type=float, default=10.0)
     parser.add_argument("deed", nargs="?", default="live")
+    parser.add_argument("--config", type=Path, help="as the real ones have; not read")
     args = parser.parse_args()
     log = LogConfig("file", args.log_file) if args.log_file else LogConfig()
-    options = RunOptions("tiny", not args.daemon, args.pid_file, log, args.drain)
+    options = replace(chosen(args, "tiny", log), drain_s=args.drain)
     return run(options, lambda life: body(life, args.deed))
 
 

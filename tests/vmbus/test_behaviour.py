@@ -7,10 +7,14 @@ import random
 import selectors
 import socket
 import struct
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+from common.bus.vmbus.config import BusDaemonConfig
+from common.bus.vmbus.server import Server
 
 from .conftest import Start
 from .wireclient import NULL_CHOICE, WireClient, packet
@@ -253,3 +257,17 @@ def test_a_thousand_connects_at_once_are_all_served(start: Start) -> None:
                 if stages[key.fd] >= 6 + 5 + len("#r0-1#localhost"):
                     selector.unregister(sock)
                     done += 1
+
+
+def test_stop_may_be_called_at_any_time_and_by_anyone() -> None:
+    for _ in range(200):
+        server = Server(BusDaemonConfig(port=0))
+        serving = threading.Thread(target=server.serve)
+        stopping = [threading.Thread(target=server.stop) for _ in range(2)]
+        for thread in (serving, *stopping):
+            thread.start()
+        for thread in (*stopping, serving):
+            thread.join(20)
+            assert not thread.is_alive()
+        server.stop()
+        server.close()

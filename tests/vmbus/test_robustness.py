@@ -9,6 +9,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -76,6 +77,7 @@ def member(address: Address, group: bytes, name: bytes = b"", membership: bool =
         (packet(0x10000, b"#evil#localhost", [b"\x07"]), "illegal group name"),
         (b"\xff" * 48, "illegal"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_who_breaks_the_protocol_is_cut_and_named(
     address: Address, message: bytes, why: str, caplog: pytest.LogCaptureFixture
@@ -191,6 +193,25 @@ def test_a_reader_that_takes_nothing_for_long_is_cut(start: Start, caplog: pytes
         assert stuck.ended()
 
 
+def test_a_flood_of_joins_leaves_room_for_others(address: Address) -> None:
+    """Each join and leave is a message of 3 KB to a hundred members; who asks for thousands waits his turn."""
+    rounds = 2000
+    with ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(member(address, b"g"))
+        watcher = stack.enter_context(member(address, b"g", b"watcher", True))
+        restless = stack.enter_context(WireClient(address, b"restless", membership=False))
+        polite = stack.enter_context(WireClient(address, b"polite"))
+        turn = packet(0x10000, restless.private, [b"g"]) + packet(0x20000, restless.private, [b"g"])
+        flood = threading.Thread(target=restless.send, args=(turn * rounds,))
+        flood.start()
+        for number in range(20):
+            echo(polite, b"%d" % number)
+        views = [watcher.receive() for _ in range(2 * rounds)]
+        assert [view.kind for view in views] == [0x1100, 0x1200] * rounds
+        flood.join(20)
+
+
 def test_a_flood_leaves_room_for_others(address: Address) -> None:
     with (
         member(address, b"flood", b"sink") as sink,
@@ -206,13 +227,19 @@ def test_a_flood_leaves_room_for_others(address: Address) -> None:
         swallowed.join(20)
 
 
-def test_who_hangs_up_while_he_has_to_wait_is_heard_to_the_end(start: Start) -> None:
-    address = start(pause_bytes=500_000, pause_messages=1, stall_s=30).address
-    with member(address, b"g", b"slow") as slow, WireClient(address, membership=False) as sender:
+@pytest.mark.parametrize("family", ["tcp", "unix"])
+def test_who_hangs_up_while_he_has_to_wait_is_heard_to_the_end(start: Start, tmp_path: Path, family: str) -> None:
+    path = tmp_path / "bus"
+    address = start(pause_bytes=500_000, pause_messages=1, stall_s=30, unix_path=path).address
+    near = address if family == "tcp" else str(path)
+    with member(address, b"g", b"slow") as slow, WireClient(near, membership=False) as sender:
         message, sent = packet(0x10, sender.private, [b"g"], BLOCK), 0
         while select.select([], [sender.sock], [], 0.5)[1]:
             sent += sender.sock.send(message[sent % len(message) :])
         sender.close()
+        with WireClient(address, b"other") as other:
+            for _ in range(50):  # the daemon has seen it by now
+                echo(other)
         for _ in range(sent // len(message)):
             assert slow.receive().data == BLOCK
         echo(slow)  # nothing comes of the message it had only begun

@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 
 from msgspec import Struct
 
-from common.bus.spread.codec import Message, decode_membership
+from common.bus.spread.codec import Message, decode_membership, is_reject
 from common.bus.spread.constants import (
     CAUSED_BY_DISCONNECT,
     CAUSED_BY_JOIN,
@@ -79,7 +79,7 @@ class MembershipMsgType(Struct, frozen=True, eq=False):
 
 
 class RefusedMsgType(Struct, frozen=True, eq=False):
-    """The daemon sent a message of ours back (REJECT). SpreadModule raises an error instead; `receive` does so too."""
+    """The daemon sent a message of ours back (REJECT), or one of no kind we know. SpreadModule's `receive` raises `error`."""
 
     wire_type: int
     groups: tuple[str, ...]
@@ -95,11 +95,11 @@ Received = RegularMsgType | MembershipMsgType | RefusedMsgType
 def received(message: Message) -> Received:
     """What `message` is to a user of SpreadModule. Raises ProtocolError for a membership body that makes no sense."""
     kind = message.type
-    if kind & REJECT_MESS:
-        return RefusedMsgType(message.refused_type | REJECT_MESS, message.groups)
-    if kind & REGULAR_MESS:  # first, because a sender may set membership bits on a regular message
+    if kind & REGULAR_MESS:  # first, because a sender may set the bits of the others on a regular message
         endian = int(message.sender_order != _NATIVE_ORDER)
         return RegularMsgType(message.name, message.groups, message.data, message.message_type, endian)
+    if is_reject(kind):
+        return RefusedMsgType(message.refused_type | REJECT_MESS, message.groups)
     if kind & MEMBERSHIP_MESS:
         return _membership(message)
     return RefusedMsgType(kind, message.groups)

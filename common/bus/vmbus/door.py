@@ -44,11 +44,10 @@ def bind(config: BusDaemonConfig) -> list[socket.socket]:
 def _bind_tcp(config: BusDaemonConfig) -> socket.socket:
     where = f"{config.host}:{config.port}"
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as fault:
         raise BusDaemonError(f"cannot listen on {where}: {fault.strerror}") from fault
+    family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)  # IPv4 where there is both
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -71,6 +70,7 @@ def _bind_unix(path: Path, config: BusDaemonConfig) -> socket.socket:
     try:
         _prepare(listener, config)
         _remove_stale(path)
+        os.fchmod(listener.fileno(), config.unix_mode)  # the file has it from its first moment, but for the umask
         listener.bind(str(path))
         path.chmod(config.unix_mode)
         listener.listen(BACKLOG)

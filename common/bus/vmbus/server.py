@@ -7,13 +7,14 @@ the limits and who is paused or cut when.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
+import math
 import select
 import socket
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from common.bus.spread.constants import AUTH_CHOICE_BYTES, JOIN_MESS, KILL_MESS
@@ -26,12 +27,13 @@ from .hub import Hub, Parcel
 from .notices import Notices
 from .pressure import CHUNK_COST, Pressure, backlog
 
-log = logging.getLogger("vmbus")
+log = logging.getLogger("vmherd.vmbus")
 
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
 TICK_S = 0.25  # how often time limits are looked at, while any is running
 ROUND_BYTES = 8 * 1024 * 1024  # read in one round from all sessions together, more or less
 READ_BYTES_MIN = 16 * 1024
+REQUESTS_PER_ROUND = 100  # joins and leaves of one session: each may mean a long message to many
 
 
 class Server:
@@ -46,9 +48,11 @@ class Server:
         self._door = Door(config)
         self._hub: Hub[Connection] = Hub(config, (zlib.crc32(config.name.encode()), int(time.time())))
         self._notices = Notices(log, config.cut_log_lines, config.cut_log_s)
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._woken, self._wake = socket.socketpair()
+        self._wake.setblocking(False)
         self._epoll = select.epoll()
-        self._epoll.register(self._wake, IN)
+        self._epoll.register(self._woken, IN)
+        self._rest_s = -1.0  # how long the loop may sleep while nothing happens
         self._listening = False
         self._listen(True)
         self._stopping = False
@@ -59,6 +63,7 @@ class Server:
         self._greeting: dict[Connection, float] = {}  # in the handshake -> until when; oldest first
         self._dirty: set[Connection] = set()  # got something to write in this round
         self._doomed: dict[Connection, tuple[int, str]] = {}  # to be ended in this round -> log level, reason
+        self._unfinished: list[Connection] = []  # paused until the next round, because they asked for much
         self._blocked: set[Connection] = set()  # wait for the kernel to take more
         self._pressure: Pressure[Connection] = Pressure(config)
 
@@ -73,21 +78,24 @@ class Server:
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def serve(self) -> None:
-        """Work until `stop` is called; then every session is closed."""
+    def serve(self, alive: Callable[[], None] | None = None, alive_every_s: float = math.inf) -> None:
+        """Work until `stop` is called; then every session is closed. `alive` is called at least every `alive_every_s`."""
+        self._rest_s = alive_every_s if alive_every_s < math.inf else -1.0
         log.info("listening on %s:%d as daemon %s", *self.address, self._config.name)
         try:
             while not self._stopping:
                 self._round(self._epoll.poll(self._timeout_s()))
+                if alive is not None:
+                    alive()
             log.info("stopped with %d sessions", len(self._hub))
         finally:
             self.close()
 
     def stop(self) -> None:
         """Make `serve` return soon. Thread-safe, and safe in a signal handler."""
-        self._stopping = True
-        if not self._closed:
-            os.eventfd_write(self._wake, 1)
+        with contextlib.suppress(OSError):  # woken already, or closed
+            self._wake.send(b"!")
+        self._stopping = True  # not before: the loop would close the socket under us
 
     def close(self) -> None:
         """Close all sockets; only when `serve` does not run. Idempotent."""
@@ -98,14 +106,17 @@ class Server:
         for connection in self._connections.values():
             connection.sock.close()
         self._epoll.close()
-        os.close(self._wake)
+        self._woken.close()
+        self._wake.close()
 
     # -- the loop
 
     def _timeout_s(self) -> float:
         """For ever while no time limit runs: a daemon at rest does not wake up."""
+        if self._unfinished:
+            return 0
         timed = self._greeting or self._pressure or self._blocked or self._door.full
-        return TICK_S if timed or self._notices.kept_back else -1
+        return TICK_S if timed or self._notices.kept_back else self._rest_s
 
     def _round(self, events: list[tuple[int, int]]) -> None:
         self._now = time.monotonic()
@@ -119,6 +130,9 @@ class Server:
                 self._write(connection)
             if event & ~OUT and not connection.gone:
                 self._read(connection, bytes_max)
+        unfinished, self._unfinished = self._unfinished, []
+        for connection in unfinished:
+            self._resume(connection)
         self._settle()
         if self._now >= self._next_tick:
             self._next_tick = self._now + TICK_S
@@ -266,14 +280,20 @@ class Server:
             self._greet(connection, data)
 
     def _carry_out(self, connection: Connection, data: bytes) -> None:
-        position = 0
+        position = requests = 0
         try:
             for parcel in self._hub.parcels(connection, data):
                 if self._pressure and self._pressure.must_wait(parcel.recipients, parcel.group):
                     self._pause(connection)
+                    self._pressure.wait(connection)
+                    break
+                if requests == REQUESTS_PER_ROUND:
+                    self._pause(connection)
+                    self._unfinished.append(connection)
                     break
                 position = parcel.end
                 if parcel.request:
+                    requests += 1
                     self._request(connection, parcel)
                     if connection.gone:
                         return
@@ -302,7 +322,6 @@ class Server:
 
     def _pause(self, connection: Connection) -> None:
         connection.paused = True
-        self._pressure.wait(connection)
         self._watch(connection, connection.watched & ~IN)
 
     def _resume(self, connection: Connection) -> None:
