@@ -71,7 +71,6 @@ def body(life: Life, config: ManagerConfig, path: Path) -> int:
     life.ready(f"manager {config.name}, bus {config.bus.daemon}")
     life.wait()
     daemon.stop()
-    daemon.close_store()
     if embedded:
         embedded.stop()
     return 0
