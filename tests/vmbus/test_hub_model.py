@@ -197,7 +197,7 @@ TestHub.settings = settings(max_examples=30, stateful_step_count=25, deadline=No
 
 @pytest.mark.slow
 def test_the_hub_for_longer() -> None:
-    run_state_machine_as_test(HubMachine, settings=settings(max_examples=150, stateful_step_count=50, deadline=None))
+    run_state_machine_as_test(HubMachine, settings=settings(max_examples=80, stateful_step_count=50, deadline=None))
 
 
 def test_invented_names_are_unique_and_look_like_spreads() -> None:
