@@ -28,6 +28,8 @@ def restore() -> Iterator[None]:
             handler.close()
     root.handlers, root.level, logging.raiseExceptions = before
     logging.captureWarnings(False)
+    for name in (logs.ROOT, *(name for name in logging.Logger.manager.loggerDict if name.startswith(f"{logs.ROOT}."))):
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 def to_file(path: Path, **settings: object) -> None:
