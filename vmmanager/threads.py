@@ -55,6 +55,7 @@ class Listener:
         self._floors_at = time.monotonic()
         self._floors: dict[str, int] = {}
         self.dropped: Counter[str] = Counter()
+        self.received_bytes = 0
 
     def remember(self, floors: dict[str, int], epoch: int) -> None:
         """What the store remembers from before the restart. To be called before `run`, or soon after."""
@@ -75,6 +76,7 @@ class Listener:
         self._keep_floors()
 
     def _deliver(self, delivery: Delivery) -> None:
+        self.received_bytes += len(delivery.payload)
         if GROUP_MANAGERS not in delivery.groups and self._bus.name not in delivery.groups:
             return  # a multicast to the clients: we are in their group for its views alone
         try:
@@ -121,6 +123,7 @@ class Sender:
         self._sealer = sealer
         self._inbox = inbox
         self._log = logs.RateLimited(_bus_log)
+        self.sent_bytes = 0
 
     def run(self) -> None:
         """The thread, until the outbox is closed and empty."""
@@ -137,6 +140,7 @@ class Sender:
                 send.message, send.to, time.time(), ttl_s=send.ttl_s, in_reply_to=send.in_reply_to, epoch=send.epoch, id=send.id
             )
             self._bus.send(send.addresses, payload)
+            self.sent_bytes += len(payload)
         except BusDown as fault:
             self._inbox.put(Unsent(send.id, f"the bus is down: {fault}"))
         except (BusError, ProtocolError) as fault:
