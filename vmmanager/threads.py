@@ -19,6 +19,7 @@ from common.bus.contract import Bus, BusDown, BusError, Closed, Delivery
 from common.envelope import Opener, Rejected, Role, Sealer, introduced
 from common.keys import Keyring
 from common.protocol import GROUP_MANAGERS, ProtocolError
+from common.ratelimit import Bucket
 from vmmanager import events
 from vmmanager.events import Arrived, Asked, BusChanged, Event, Introduced, Loaded, Measured, Moment, Persist, Send, Unsent
 from vmmanager.mailbox import Mailbox
@@ -29,6 +30,7 @@ INBOX_BYTES_MAX = 256 * 1024 * 1024  # of messages not yet handled: a fleet roun
 OUTBOX_MAX = 10_000
 BATCH_MAX = 5_000  # events between two looks at the triggers
 RECEIVE_S = 0.5  # so often the Listener looks whether it shall stop
+STRANGERS_PER_S, STRANGERS_BURST = 50.0, 3000.0  # unknown hellos looked at; 2,000 hosts start at once
 FLOORS_EVERY_S = 30.0  # what the replay check must remember over a restart
 
 _bus_log = logs.part("bus")
@@ -49,6 +51,7 @@ class Listener:
         self._store = store
         self._opener = Opener((name, GROUP_MANAGERS), keyring)
         self._log = logs.RateLimited(_bus_log)
+        self._strangers = Bucket(STRANGERS_PER_S, STRANGERS_BURST)
         self._floors_at = time.monotonic()
         self._floors: dict[str, int] = {}
         self.dropped: Counter[str] = Counter()
@@ -84,9 +87,12 @@ class Listener:
             self._inbox.put(Arrived(envelope, delivery.sender), len(delivery.payload), wait=True)
 
     def _reject(self, rejected: Rejected, delivery: Delivery) -> None:
+        if rejected.silent:
+            return
         self.dropped[rejected.reason] += 1
-        if rejected.reason in ("unknown-key", "pending-key", "bad-signature"):
-            shown = introduced(delivery.payload)
+        unproved = rejected.reason in ("unknown-key", "pending-key", "bad-signature")
+        if unproved and self._strangers.allows(time.monotonic()):
+            shown = introduced(delivery.payload, time.time())
             if shown is not None:
                 name, key, hello = shown
                 role: Role = "manager" if hello.values.get("role") == "manager" else "client"
