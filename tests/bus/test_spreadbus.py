@@ -163,6 +163,7 @@ def test_a_session_cut_in_the_middle_of_a_message_is_reopened_and_joins_again() 
     assert joins == [("club",), ("club",)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [spread, plain_module()], ids=["native", "plain"])
 def test_a_daemon_that_takes_nothing_cannot_hold_a_sender_for_ever(module: Any) -> None:
     stay = threading.Event()
@@ -240,6 +241,7 @@ def test_bytes_that_are_no_message_cost_the_session_only() -> None:
     assert "Illegal message (" in got[1].reason
 
 
+@pytest.mark.slow
 def test_close_ends_a_send_that_is_stuck() -> None:
     stay = threading.Event()
 
