@@ -297,8 +297,8 @@ class Pipeline:
         firing.recovered = self._board.now.wall
         if firing.phase is not Phase.DONE or self._is_light(firing, subject.rule):
             return []
-        gone: dict[str, Value] = {"id": firing.id, "outcome": firing.outcome, "recovered": firing.recovered}
-        return [Persist("firing", firing.id, firing.row()), Tell("fired", gone)]
+        told: dict[str, Value] = {"id": firing.id, "outcome": firing.outcome, "recovered": firing.recovered}
+        return [Persist("firing", firing.id, firing.row()), Tell("fired", told)]
 
     def demoted(self) -> list[Effect]:
         """This manager leads no longer: what has not reached the others did not happen."""
@@ -369,6 +369,9 @@ class Pipeline:
     def remember(self, told: Firing) -> list[Effect]:
         """A firing of another manager or from before a restart: cooldown, once and max_actions count it."""
         self.firings[told.id] = told
+        number = told.id.rpartition("-")[2]
+        if told.by == self._board.settings.name and number.isdecimal():
+            self._number = max(self._number, int(number))  # no id twice, also when the clock was set back meanwhile
         self._supersede(told)
         rule, subject = self._of(told)
         if rule is None:
