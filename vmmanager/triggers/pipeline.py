@@ -157,7 +157,7 @@ class Pipeline:
             Note(text, "error", PART),
             Record(self._board.now.wall, "trigger", rule.name, text),
             Persist("trigger", rule.name, row),
-            Tell("trigger-enable", row),
+            *((Tell("trigger-enable", row),) if self._board.leading else ()),  # a standby speaks for itself only
         ]
 
     def _spare_silenced(self, firing: Firing) -> list[Effect]:
