@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from common import VERSION
 from common.bus import spread
 from common.bus.contract import Opened
 from common.bus.fragments import Assembler, frames
@@ -24,7 +25,6 @@ from common.config.model import BusConfig, ClientConfig, PropertyConfig, Where
 from common.envelope import Opener, Rejected, Sealer
 from common.keys import Keyring, publish_local, raw_public, scan_local
 from common.protocol import GROUP_CLIENTS
-from vmclient import VERSION
 from vmclient.events import Arrived, BusChanged, Effect, Event, Moment, Read, ReadDone, Send, Tick, WakeAt
 from vmclient.host import Facts, Host
 

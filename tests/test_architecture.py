@@ -85,6 +85,8 @@ PURE = (
     "vmclient/fetches.py",
     "vmclient/properties.py",
     "vmclient/frames.py",
+    "vmclient/hearing.py",
+    "common/value.py",
     "vmctl/failure.py",
     "vmctl/wording.py",
 )

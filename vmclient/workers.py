@@ -12,12 +12,10 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import msgspec
-
-from common.protocol import Value
+from common.value import Value
 from vmclient.frames import Done, FrameFault, FromWorker, Importing, Job, Log, Ready, Setup
 from vmclient.process import OUTPUT_BYTES_MAX, KillGroup, Process, state_of
 
@@ -30,7 +28,7 @@ class Limits:
 
     most: int = 4
     warm: int = 1  # not retired when idle
-    grow_after_s: float = 0.2  # a job waits this long for a busy worker before another is started
+    grow_after_s: float = 0.5  # jobs wait until every worker has been busy with its own for so long; then another is started
     idle_s: float = 120.0  # beyond `warm` an idle worker is retired after this
     import_s: float = 30.0  # for one plugin module
     kill_s: float = 3.0  # a killed process that has not ended by then is abandoned
@@ -148,7 +146,7 @@ class Pool:
             self._outcomes.append(Ended(key, "error", reason=f"not started: {why}", started_mono=now))
         else:
             self._ids += 1
-            self._queue.append(_Queued(key, msgspec.structs.replace(job, id=self._ids), now))
+            self._queue.append(_Queued(key, replace(job, id=self._ids), now))
 
     def wait(self, timeout_s: float | None) -> list[Outcome]:
         """Blocks until something happened, at most `timeout_s`; what has ended since."""
@@ -193,7 +191,7 @@ class Pool:
         self._workers.append(worker)
         for role, file in process.files().items():
             self._selector.register(file, selectors.EVENT_READ, (worker, role))
-        process.say(msgspec.structs.replace(self.setup, excluded=dict(self._excluded)))
+        process.say(replace(self.setup, excluded=dict(self._excluded)))
         self._want_push(worker)
         return True
 
@@ -214,8 +212,13 @@ class Pool:
         live = [worker for worker in self._workers if not worker.old]
         if any(worker.state == "starting" for worker in live) or len(self._workers) >= self.limits.most:
             return
-        if not any(worker.state == "busy" for worker in live) or now >= self._queue[0].since + self.limits.grow_after_s:
+        if now >= self._grow_at():
             self._start_worker(now)
+
+    def _grow_at(self) -> float:
+        """When a waiting job gets a new worker: at once where none works, else when all have been at it for long."""
+        busy = [worker.since for worker in self._workers if worker.state == "busy" and not worker.old]
+        return max(busy) + self.limits.grow_after_s if busy else self._not_before
 
     def _begin(self, worker: _Worker, queued: _Queued, now: float) -> None:
         worker.state, worker.key, worker.job = "busy", queued.key, queued.job
@@ -397,7 +400,7 @@ class Pool:
             return 0.0
         times = [worker.deadline for worker in self._workers if worker.deadline != float("inf")]
         if self._queue and len(self._workers) < self.limits.most:
-            times.append(max(self._queue[0].since + self.limits.grow_after_s, self._not_before))
+            times.append(max(self._grow_at(), self._not_before))
         if any(worker.state in ("killed", "leaving") and not worker.process.has_pidfd for worker in self._workers):
             times.append(self.clock() + 0.05)  # an old kernel without pidfd: look again
         until = [max(0.0, at - self.clock()) for at in times] + ([timeout_s] if timeout_s is not None else [])

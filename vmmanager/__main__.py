@@ -7,9 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.bus.open import open_bus
-
 from common import VERSION
+from common.bus.open import open_bus
 from common.config.load import load_manager
 from common.config.model import ConfigurationError, ManagerConfig
 from common.daemon import CannotStart, Life, RunOptions, run

@@ -39,7 +39,7 @@ class Decisions:
         return m.engine.answer(asked.op, asked.args, asked.who, m.context.farm, m.context.now)
 
     def tell(self, tell: Tell) -> None:
-        """To all managers. Of a silence that ends also when it was made: ids repeat where managers knew nothing of each other."""
+        """To all managers. Of a silence that ends also when it was made: its id may be that of another, made while apart."""
         arguments = tell.arguments
         if tell.verb == "unsilence":
             arguments = {**arguments, "created": self._silences_made.pop(str(arguments.get("id")), 0.0)}

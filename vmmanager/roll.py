@@ -68,12 +68,16 @@ class Roll:
             self._asked.pop(address, None)
 
     def _expect(self, members: set[str]) -> None:
-        known = self._c.farm.by_address
         self._asked = {
             address: self._asked.get(address, self._c.now.mono + ASK_FIRST_S - ASK_AGAIN_S)
             for address in members
-            if address not in known and address not in self._managers
+            if address not in self._managers and not self._introduced(address)
         }
+
+    def _introduced(self, address: str) -> bool:
+        """Has the session at this address said hello? A sign of life names it, but not its groups and commands."""
+        client = self._c.farm.clients.get(self._c.farm.by_address.get(address, ""))
+        return client is not None and bool(client.boot_id)
 
     def _gone(self, address: str, why: str) -> None:
         self._asked.pop(address, None)
@@ -101,13 +105,16 @@ class Roll:
         back = client is None or client.address != address
         if client is not None and back and address not in self._members and client.address in self._members:
             return  # the last words of an earlier session, overtaken by the hello of the new one
-        self._asked.pop(address, None)
         self._turned(farm.heard(name, address, now))
         if isinstance(message, ClbControl):
             if message.verb == "hello":
                 self._hello(farm.clients[name], message.values)
         else:
             self._readings(name, message)
+        if self._introduced(address):
+            self._asked.pop(address, None)
+        else:
+            self._asked.setdefault(address, float("-inf"))
         if back:
             self._want(name)
             self._on_returned(name)
