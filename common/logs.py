@@ -115,8 +115,9 @@ class _Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         start = f"<{_priority(record)}>" if self._priority else ""
+        level = "" if self._priority else f"{record.levelname.lower()} "
         when = f"{self.formatTime(record, '%Y-%m-%d %H:%M:%S')}.{int(record.msecs):03d} " if self._time else ""
-        lines = [f"{when}{record.levelname.lower()} {_part(record)}: {printable(record.getMessage())}"]
+        lines = [f"{when}{level}{_part(record)}: {printable(record.getMessage())}"]
         if record.exc_info:
             lines += [f"    {printable(line)}" for line in self.formatException(record.exc_info).splitlines()]
         return "\n".join(start + line for line in lines)
@@ -161,8 +162,10 @@ class _File(logging.handlers.WatchedFileHandler):
     def __init__(self, path: Path) -> None:
         super().__init__(path, encoding="utf-8", errors="backslashreplace")
         self._losses = _Losses()
+        self._failed = False  # to write the record at hand
 
     def emit(self, record: logging.LogRecord) -> None:
+        self._failed = False
         try:
             if self.stream is None:  # a reopening failed before
                 self.stream = self._open()
@@ -171,19 +174,17 @@ class _File(logging.handlers.WatchedFileHandler):
             self.handleError(record)
             return
         super().emit(record)
-        count = self._losses.take() if not self._failed else 0
-        self._failed = False
-        if count:
-            again = logging.LogRecord(
-                "vmherd.log", logging.WARNING, "", 0, f"{count} records were lost: the log file took none", None, None
-            )
-            super().emit(again)
-
-    _failed = False
+        if not self._failed and (count := self._losses.take()):
+            text = f"{count} records were lost: the log file took none"
+            super().emit(logging.LogRecord(f"{ROOT}.log", logging.WARNING, "", 0, text, None, None))
 
     def handleError(self, record: logging.LogRecord) -> None:
         self._failed = True
         self._losses.lost()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # a full disk again; the new target must not suffer for it
+            super().close()
 
 
 class _Journal(logging.Handler):

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 KEY_CHARS_MAX = 255
-DEPTH_MAX = 8  # lists and dicts within each other, in one Value; a deeper one would overflow the stack of who prints it
+DEPTH_MAX = 16  # lists and dicts within each other, in one Value; a deeper one would overflow the stack of who prints it
 Value = None | bool | int | float | str | list[Any] | dict[str, Any]
 """What a property or a result may be: what msgpack and JSON both carry, at most DEPTH_MAX deep. Whole numbers have 64 bits."""
 

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -39,9 +39,9 @@ class Show:
         self.console.print()
         self.console.print(Text(text, "bold"))
 
-    def table(self, clients: list[dict[str, Any]], values: list[dict[str, Any]], rules: list[dict[str, Any]]) -> None:
-        """The farm now: in its place on a terminal, else below."""
-        made = farm_table(clients, values, rules)
+    def table(self, clients: list[dict[str, Any]], values: list[dict[str, Any]], rules: list[str]) -> None:
+        """The farm now, and a line for each rule: in its place on a terminal, else below."""
+        made = Group(farm_table(clients, values), *(Text(line, "dim") for line in rules))
         if not self.live:
             self.console.print(made)
         elif self._table is None:
@@ -57,8 +57,8 @@ class Show:
             self._table = None
 
 
-def farm_table(clients: list[dict[str, Any]], values: list[dict[str, Any]], rules: list[dict[str, Any]]) -> Table:
-    """Each client with its values, and the triggers below."""
+def farm_table(clients: list[dict[str, Any]], values: list[dict[str, Any]]) -> Table:
+    """Each client with its values."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("CLIENT", "GROUP", "STATE"):
         table.add_column(title)
@@ -77,9 +77,6 @@ def farm_table(clients: list[dict[str, Any]], values: list[dict[str, Any]], rule
             _value(known.get((host.name, "ram_free"))),
             _value(known.get((host.name, "load"))),
         )
-    for rule in rules:
-        firing = f"fired {rule.get('fired', 0)} times" if rule.get("fired") else "has not fired"
-        table.add_row(Text(str(rule["name"]), "dim"), "", Text(str(rule["state"]), "dim"), Text(firing, "dim"), "", "")
     return table
 
 
@@ -88,5 +85,5 @@ def _value(row: dict[str, Any] | None) -> Text:
         return Text("-", "dim")
     if row.get("value") is None:
         return Text("unknown", "yellow")
-    value = f"{row['value'] / 1048576:.2f} GiB" if row.get("unit") == "KiB" else str(row["value"])
+    value = f"{row['value'] / 1048576:.2f} GiB" if row.get("unit") == "KiB" else f"{row['value']:.2f}"
     return Text(value, "yellow" if row.get("stale") else "")

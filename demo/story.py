@@ -12,7 +12,6 @@ from demo.show import Show
 
 WATCH_S = 6.0  # how long the farm is shown at peace
 FIRE_S = 25.0  # silent for SILENT_S, and what is slow on a busy machine
-TOLD_KINDS = ("client", "firing", "request")
 
 
 def start(farm: Farm, show: Show) -> None:
@@ -24,9 +23,10 @@ def start(farm: Farm, show: Show) -> None:
     show.say(f"vmmanager {files.MANAGER} is up and leads")
     farm.start_clients()
     show.say("the clients are connected: " + ", ".join(f"{host.name} ({', '.join(host.groups)})" for host in files.HOSTS))
-    show.say("rules of the prototype, from conf/examples: [ram_free] [client_query] [client_alive_check]; changed here:")
+    show.plain()
+    show.plain("Rules of the prototype, from conf/examples: [ram_free] [client_query] [client_alive_check]")
     for change in files.CHANGES:
-        show.plain(f"            - {change}")
+        show.plain(f"  changed here: {change}")
 
 
 def demo(farm: Farm, show: Show) -> str:
@@ -41,9 +41,8 @@ def demo(farm: Farm, show: Show) -> str:
     show.say(f"SIGKILL to the vmclient of {files.VICTIM} (pid {pid})", "bold red")
     paged = _until_paged(farm, show)
     show.say(f"{files.WATCHER} ran `page`: {paged!r}", "bold green")
-    show.head("What happened, from `vmctl events`; times count from the kill")
-    story = _events(farm, killed_at)
-    for line in story:
+    show.head("What happened, as the manager noted it; times count from the kill")
+    for line in _noted(farm, killed_at):
         show.plain(f"  {line}")
     after_s = time.time() - killed_at
     return (
@@ -57,7 +56,22 @@ def _told(farm: Farm) -> bool:
 
 
 def _table(farm: Farm, show: Show) -> None:
-    show.table(farm.ask("clients"), farm.ask("props"), farm.ask("triggers"))
+    show.table(farm.ask("clients"), farm.ask("props"), [_rule(farm, name) for name in ("client_query", "client_alive_check")])
+
+
+def _rule(farm: Farm, name: str) -> str:
+    """How often its code ran, and what it last asked for of whom."""
+    shown = farm.ask("trigger", "show", name)
+    wish = next((wish for firing in shown["firings"] for wish in firing["wishes"]), None)
+    times = "once" if shown["fired"] == 1 else f"{shown['fired']} times"
+    return f"[{name}] ran {times} and {_asked(wish) if wish else 'had nothing to ask for'}"
+
+
+def _asked(wish: dict[str, Any]) -> str:
+    """`asked desk1 to run page`."""
+    parameters = wish["arguments"].get("parameters") or {}
+    deed = f"run {parameters.get('program')}" if wish["verb"] == "execute" else "tell their properties"
+    return f"asked {', '.join(wish['targets']) or 'all clients'} to {deed}"
 
 
 def _watch(farm: Farm, show: Show, for_s: float) -> None:
@@ -90,17 +104,27 @@ def _until_paged(farm: Farm, show: Show) -> str:
 
 def _why(farm: Farm) -> str:
     shown: dict[str, Any] = farm.ask("trigger", "show", "client_alive_check")
-    return f"client_alive_check is {shown.get('state')}: {shown.get('why')}; firings: {shown.get('firings')}"
+    last = shown["firings"][0] if shown["firings"] else "none"
+    return f"client_alive_check is {shown['state']}: {shown['why']}; its last firing: {last}"
 
 
-def _events(farm: Farm, since: float) -> list[str]:
-    """The events of the story, each with its time since the kill."""
-    found = farm.ask("events", "--since", datetime.fromtimestamp(since - 0.5).isoformat(), "-n", "200")
-    lines = []
-    for row in found:
-        if row["kind"] in TOLD_KINDS and row["at"] >= since - 0.1:
-            lines.append(f"{row['at'] - since:+6.1f} s  {row['kind']:<8}{row['subject']}: {row['text']}")
-    return lines
+def _noted(farm: Farm, killed_at: float) -> list[str]:
+    """From the event history and the trigger's own record: the loss, the firing, what it asked for, what came of it."""
+    since = datetime.fromtimestamp(killed_at - 0.5).isoformat()
+    told = [(row["at"], row["text"]) for row in farm.ask("events", "--since", since, "--kind", "client")]
+    firing = farm.wait("the manager has noted what came of the firing", lambda: _firing(farm))
+    told.append((firing["at"], f"trigger client_alive_check fired and printed: {firing['printed'][0]}"))
+    wish = firing["wishes"][0]
+    told.append((firing["at"], f"it {_asked(wish)}"))
+    told.append(((farm.folder / files.PAGED).stat().st_mtime, f"{wish['targets'][0]} ran it; its answer: {firing['outcome']}"))
+    return [f"{at - killed_at:+6.1f} s  {text}" for at, text in sorted(told, key=lambda each: each[0])]
+
+
+def _firing(farm: Farm) -> Any:
+    """The first firing that had something to ask for, once it is over."""
+    firings = farm.ask("trigger", "show", "client_alive_check")["firings"]
+    first = next((each for each in reversed(firings) if each["wishes"]), None)
+    return first if first and first["phase"] == "done" else None
 
 
 def run(farm: Farm, show: Show) -> None:

@@ -70,14 +70,26 @@ def _run_cells(piece: Row) -> list[Cell]:
         known = kind if isinstance(kind, str) and kind not in ("ok", "error", "") else ""
         said = f"{known}: {reason}" if known and not str(reason).startswith(str(known)) else str(reason)
     else:
-        said = "" if piece.get("result") is None else value_text(piece.get("result"))
+        said = _result_text(piece.get("result"))
     again = " (from the record of an earlier run)" if piece.get("repeated") else ""
     return [str(piece.get("client")), state(piece.get("state")), span_text(piece.get("elapsed")), said + again]
 
 
+PRINTED = ("output", "errors")  # what a program wrote, in the result of the command `exec`: shown line by line
+
+
+def _result_text(result: Any) -> str:
+    """`status=0` where the result has names."""
+    if isinstance(result, dict):
+        return ", ".join(f"{key}={value_text(value)}" for key, value in result.items() if key not in PRINTED)
+    return "" if result is None else value_text(result)
+
+
 def _output(session: Session, piece: Row) -> None:
     """What the command printed, each line behind a bar, so that no output can pass for ours."""
-    lines = clean_lines(str(piece.get("output") or ""))
+    result = piece.get("result")
+    texts = [piece.get("output"), *(result.get(key) for key in PRINTED)] if isinstance(result, dict) else [piece.get("output")]
+    lines = [line for text in dict.fromkeys(str(text or "") for text in texts) for line in clean_lines(text)]
     if lines:
         session.screen.line(Styled(f"{piece.get('client')} printed:", "bold"))
     for line in lines:

@@ -46,7 +46,8 @@ def events(session: Session, options: Namespace) -> int:
 
 def _show(session: Session, row: Row, now: float) -> None:
     kind = str(row.get("kind"))
-    subject = f"{row['subject']}: " if row.get("subject") else ""
+    told = str(row.get("subject") or "") in str(row.get("text"))  # most sentences name their subject
+    subject = "" if told else f"{row['subject']}: "
     who = f" (by {row['who']})" if row.get("who") else ""
     session.screen.line(
         Styled(moment_text(row.get("at"), now), "dim"),

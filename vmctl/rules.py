@@ -13,6 +13,7 @@ from vmctl.session import Row, Session, count_text
 from vmctl.wording import moment_at, moment_text, operands_text, source_lines, span_s, span_text, wish_text
 
 SOURCE_BYTES_MAX = 1_048_576
+FIRINGS_SHOWN = 10
 URGENT = ("firing", "pending", "flapping", "unknown", "silenced", "ok", "disabled")
 TRIGGER_COLUMNS = (
     Column("TRIGGER"),
@@ -146,8 +147,10 @@ def _firings(session: Session, rows: list[Row]) -> None:
         return
     session.screen.line()
     session.screen.line(Styled("last firings", "bold"))
-    for row in rows:
+    for row in rows[:FIRINGS_SHOWN]:
         _firing(session, row)
+    if len(rows) > FIRINGS_SHOWN:
+        session.screen.line(Styled(f"  and {len(rows) - FIRINGS_SHOWN} before these (--json has them)", "dim"))
 
 
 def _firing(session: Session, row: Row) -> None:

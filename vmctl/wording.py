@@ -117,7 +117,7 @@ def _argument_words(arguments: dict[str, Any]) -> list[str]:
             words += [f"{name}={_argument_text(each)}" for name, each in value.items()]
         elif key in ("command", "verb"):
             words.append(str(value))
-        elif value not in (None, "", []):
+        elif value not in (None, "", []) and key != "timeout_s":
             words.append(f"{key}={_argument_text(value)}")
     return words
 

@@ -6,7 +6,7 @@ that started it ends, hence the thread of `run` lives as long as the daemon.
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import os
 import subprocess
 import sys
@@ -19,6 +19,8 @@ from common.config.model import BusConfig
 RESTART_MIN_S, RESTART_MAX_S = 0.2, 10.0
 CALM_S = 60.0  # a child that lived so long died by accident: start it again at once
 STOP_S = 3.0
+CANNOT_START = 2  # vmbus's exit code when it cannot listen: perhaps another daemon serves there, and we simply use that one
+PRIORITIES = {"7": logging.DEBUG, "6": logging.INFO, "4": logging.WARNING, "3": logging.ERROR, "2": logging.CRITICAL}
 
 # Runs in the fresh interpreter: SIGTERM when the parent ends; gone already: end now.
 _TIED = (
@@ -45,30 +47,56 @@ class EmbeddedBus:
         self._argv = [sys.executable, "-c", _TIED, str(os.getpid()), *arguments(config)]
         self._stopping = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
+        self._said = ""
 
     def run(self) -> None:
         pause_s = RESTART_MIN_S
         while not self._stopping.is_set():
             started = time.monotonic()
-            try:
-                self._child = subprocess.Popen(self._argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-            except OSError as fault:
-                _log.error("vmbus: cannot be started: %s; again in %.1f s", fault.strerror, pause_s)
-            else:
-                _log.info("vmbus: started as process %d", self._child.pid)
-                code = self._await(self._child)
-                if self._stopping.is_set():
-                    return
-                pause_s = RESTART_MIN_S if time.monotonic() - started > CALM_S else pause_s
+            code = self._live()
+            if self._stopping.is_set():
+                return
+            pause_s = RESTART_MIN_S if time.monotonic() - started > CALM_S else pause_s
+            if code != CANNOT_START:  # that it has said itself, and says only once
                 _log.error("vmbus: ended with code %d; started again in %.1f s", code, pause_s)
             self._stopping.wait(pause_s)
             pause_s = min(pause_s * 2, RESTART_MAX_S)
 
-    def _await(self, child: subprocess.Popen[bytes]) -> int:
-        while not self._stopping.is_set():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                return child.wait(0.2)
-        child.terminate()
+    def _live(self) -> int:
+        """One life of the child; its exit code."""
+        try:
+            # JOURNAL_STREAM: its log lines come with a priority, `<4>text`
+            self._child = subprocess.Popen(
+                self._argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={**os.environ, "JOURNAL_STREAM": "0:0"},
+            )
+        except OSError as fault:
+            self._say(logging.ERROR, f"cannot be started: {fault.strerror}")
+            return CANNOT_START
+        assert self._child.stderr is not None
+        with self._child.stderr as lines:
+            for line in lines:
+                self._hear(line.decode(errors="replace").rstrip())
+        if self._stopping.is_set():
+            return self._end(self._child)
+        return self._child.wait()
+
+    def _hear(self, line: str) -> None:
+        """A line of its log becomes one of ours."""
+        level, text = logging.ERROR, line
+        if len(line) > 3 and line[0] == "<" and line[2] == ">":
+            level, text = PRIORITIES.get(line[1], logging.INFO), line[3:]
+        self._say(level, text.removeprefix("vmbus:").strip())
+
+    def _say(self, level: int, text: str) -> None:
+        if text != self._said:
+            _log.log(level, "vmbus: %s", text)
+        self._said = text
+
+    def _end(self, child: subprocess.Popen[bytes]) -> int:
         try:
             return child.wait(STOP_S)
         except subprocess.TimeoutExpired:
@@ -76,4 +104,7 @@ class EmbeddedBus:
             return child.wait()
 
     def stop(self) -> None:
+        """The child ends in good order, then the thread."""
         self._stopping.set()
+        if self._child is not None:
+            self._child.terminate()

@@ -63,6 +63,7 @@ class KeyBook:
         self.records: dict[str, KeyRecord] = {}
         self._looked_at = float("-inf")
         self._look_again = False
+        self._shown: dict[str, tuple[bytes, str, Role]] = {}  # keys shown since the folders were last looked at
         self._noted: list[float] = []
 
     def counts(self, state: str) -> int:
@@ -71,14 +72,20 @@ class KeyBook:
     # --- what comes in --------------------------------------------------------------------------------------------------
 
     def introduced(self, name: str, key: bytes, address: str, role: Role) -> None:
-        """A daemon showed a key that we do not accept."""
-        if not valid_address(name) or name == self._c.name:
+        """A daemon showed a key that we do not accept. First the folders are looked at: perhaps it is laid out there."""
+        if not valid_address(name) or name == self._c.name or len(self._shown) >= PENDING_MAX:
             return
+        self._shown[name] = (key, address, role)
         self._look()
+
+    def _weigh(self, name: str, key: bytes, address: str, role: Role) -> None:
+        """A key that is in no folder."""
+        known = self.records.get(name)
+        if known and known.state == "accepted" and known.key == key:
+            return
         if role == "manager":
             self._say(f"manager {name} at {address} offers a key unknown here: copy its key.pub to {FOLDER}{name}.pub")
             return
-        known = self.records.get(name)
         if known is None or known.state == "removed":
             self._add_pending(KeyRecord(name, key, "client", "pending", self._c.now.wall, address=address))
         elif known.state == "pending":
@@ -117,11 +124,13 @@ class KeyBook:
         if self._look_again:
             self._look()
 
-    def found(self, found: tuple[tuple[str, bytes, Role], ...], refused: tuple[str, ...]) -> list[str]:
-        """Keys of the folders: accepted without an operator, unless one rejected them. Returns addresses to ask for hello."""
+    def found(self, found: tuple[tuple[str, bytes, Role], ...], refused: tuple[str, ...]) -> list[tuple[Role, str]]:
+        """Keys of the folders: accepted without an operator, unless one rejected them. Returns who is accepted now that was
+        not before: (role, address on the bus, empty while unknown)."""
         for text in refused:
             self._say(f"a key file is not used: {text}")
-        addresses: list[str] = []
+        shown, self._shown = self._shown, {}
+        accepted: list[tuple[Role, str]] = []
         for name, key, role in found:
             known = self.records.get(name)
             if name == self._c.name or (known and known.state == "rejected" and known.who not in (LOCAL, FOLDER)):
@@ -129,12 +138,14 @@ class KeyBook:
             if known and known.key == key and known.role == role and known.state == "accepted":
                 continue
             who = FOLDER if role == "manager" else LOCAL
-            address = known.address if known else ""
+            address = shown[name][1] if name in shown else known.address if known else ""
             first_seen = known.first_seen if known else self._c.now.wall
             self._put(KeyRecord(name, key, role, "accepted", first_seen, self._c.now.wall, who, address))
             self._c.note(f"key of {name}: accepted as {role} ({fingerprint(key)}, laid out here)", part="keys")
-            addresses += [address] if address else []
-        return addresses
+            accepted.append((role, address))
+        for name in shown:
+            self._weigh(name, *shown[name])
+        return accepted
 
     # --- what operators decide ------------------------------------------------------------------------------------------
 
@@ -214,11 +225,11 @@ class KeyBook:
         return record is not None and (known is None or known.decided < record.decided)
 
     def rows(self) -> list[tuple[str, str, dict[str, Value]]]:
-        """What a standby must know: decisions about clients. Managers' keys are each host's own affair."""
+        """What a standby must know: decisions about clients. What lies in folders is each host's own affair."""
         return [("key", record.name, record.stored()) for record in self._decided()]
 
     def _decided(self) -> list[KeyRecord]:
-        return [record for record in self.records.values() if record.state != "pending" and record.role == "client"]
+        return [r for r in self.records.values() if r.state != "pending" and r.role == "client" and r.who != LOCAL]
 
     def _trust(self, record: KeyRecord) -> None:
         if record.state == "removed":

@@ -49,7 +49,7 @@ class Peers:
         self.names: dict[str, str] = {}  # private address -> full name, ourselves included
         self._members: tuple[str, ...] = ()
         self._sync: _Sync | None = None
-        self._mark = 0  # the newest mark we set ourselves
+        self._marks: set[int] = set()  # set by us, and not come back yet
         self.highest: Callable[[], int] = int  # the highest epoch known; set by the owner
 
     # --- who is who -----------------------------------------------------------------------------------------------------
@@ -65,6 +65,11 @@ class Peers:
         groups = (GROUP_MANAGERS, GROUP_CLIENTS)
         self._c.send(self.own_hello(), groups, groups)
 
+    def greet_managers(self) -> None:
+        """We trust another manager only now, and may not have taken its hello before: it answers this one."""
+        if self._c.address:
+            self._c.send(self.own_hello(), (GROUP_MANAGERS,), (GROUP_MANAGERS,))
+
     def viewed(self, view: View) -> None:
         """A view of the group `managers`."""
         self._members = view.members
@@ -76,6 +81,7 @@ class Peers:
 
     def disconnected(self) -> None:
         self._members, self.names = (), {}
+        self._marks.clear()
         self._give_up_sync()
         self._tell_farm()
 
@@ -83,12 +89,13 @@ class Peers:
         """A manager said hello. Is it new to us, so that the leader must tell it the state?"""
         if name == self._c.name:
             return False
+        is_new = not answer or self.names.get(address) != name
         if address in self._members:
             self.names[address] = name
             self._tell_farm()
         if not answer:
             self._c.send(self.own_hello(answer=True), (name,), (address,))
-        return not answer
+        return is_new
 
     def _tell_farm(self) -> None:
         managers = tuple(self.names[address] for address in self._members if address in self.names)
@@ -105,8 +112,9 @@ class Peers:
     def mark(self, newcomer: str) -> None:
         """Begin to tell the state to `newcomer`; empty: to all."""
         if len(self._members) > 1:
-            self._mark = self._c.next_id()
-            self.tell("sync", {"mark": self._mark, "for": newcomer})
+            mark = self._c.next_id()
+            self._marks.add(mark)
+            self.tell("sync", {"mark": mark, "for": newcomer})
 
     def _tell_rows(self, mark: int, newcomer: str) -> None:
         rows: list[Any] = [list(row) for row in self._rows()]
@@ -122,8 +130,9 @@ class Peers:
         mark = arguments.get("mark")
         concerns_us = arguments.get("for") in ("", self._c.name) and sender != self._c.name
         if verb == "sync":
-            if sender == self._c.name and mark == self._mark:
-                self._tell_rows(self._mark, str(arguments.get("for")))
+            if isinstance(mark, int) and mark in self._marks:
+                self._marks.discard(mark)
+                self._tell_rows(mark, str(arguments.get("for")))
             elif concerns_us and isinstance(mark, int):
                 self._give_up_sync()
                 self._sync = _Sync(mark, sender)

@@ -13,7 +13,9 @@ from common.protocol import GROUP_CLIENTS, ClbControl, Control, GetProp, PropErr
 from vmmanager.context import PRIVATE_MAX, Context
 from vmmanager.state import Client, Turn
 
-ASK_AGAIN_S = 10.0  # a member of the group that has not told its name is asked again so often
+ASK_FIRST_S = 1.0  # a client says hello by itself when it connects; one that does not is asked after this time
+ASK_AGAIN_S = 10.0  # and again so often
+TOGETHER_S = 0.2  # clients that come within this time are asked for their properties together
 GROUPS_MAX = 100  # of one client
 COMMANDS_MAX = 1_000
 LOST_WHY = {
@@ -44,6 +46,7 @@ class Roll:
         self._asked: dict[str, float] = {}  # members without a name yet -> when we greeted them, monotonic
         self._pinged: dict[str, float] = {}  # silent clients, by name
         self._wanted: set[str] = set()  # clients whose properties we do not know
+        self._wanted_at = float("inf")  # monotonic: when to ask for them
 
     # --- the bus --------------------------------------------------------------------------------------------------------
 
@@ -65,12 +68,16 @@ class Roll:
             self._asked.pop(address, None)
 
     def _expect(self, members: set[str]) -> None:
-        known = self._c.farm.by_address
         self._asked = {
-            address: self._asked.get(address, float("-inf"))
+            address: self._asked.get(address, self._c.now.mono + ASK_FIRST_S - ASK_AGAIN_S)
             for address in members
-            if address not in known and address not in self._managers
+            if address not in self._managers and not self._introduced(address)
         }
+
+    def _introduced(self, address: str) -> bool:
+        """Has the session at this address said hello? A sign of life names it, but not its groups and commands."""
+        client = self._c.farm.clients.get(self._c.farm.by_address.get(address, ""))
+        return client is not None and bool(client.boot_id)
 
     def _gone(self, address: str, why: str) -> None:
         self._asked.pop(address, None)
@@ -98,21 +105,28 @@ class Roll:
         back = client is None or client.address != address
         if client is not None and back and address not in self._members and client.address in self._members:
             return  # the last words of an earlier session, overtaken by the hello of the new one
-        self._asked.pop(address, None)
         self._turned(farm.heard(name, address, now))
         if isinstance(message, ClbControl):
             if message.verb == "hello":
                 self._hello(farm.clients[name], message.values)
         else:
             self._readings(name, message)
+        if self._introduced(address):
+            self._asked.pop(address, None)
+        else:
+            self._asked.setdefault(address, float("-inf"))
         if back:
-            self._wanted.add(name)
+            self._want(name)
             self._on_returned(name)
+
+    def _want(self, name: str) -> None:
+        self._wanted.add(name)
+        self._wanted_at = min(self._wanted_at, self._c.now.mono + TOGETHER_S)
 
     def _hello(self, client: Client, values: dict[str, Value]) -> None:
         boot_id = _text(values.get("boot_id"))
         if boot_id != client.boot_id or not client.properties:
-            self._wanted.add(client.name)
+            self._want(client.name)
         self._c.farm.introduce(
             client.name,
             tuple(dict.fromkeys(_texts(values.get("groups"), GROUPS_MAX))),
@@ -156,36 +170,52 @@ class Roll:
                 self._turned(self._c.farm.quiet(client.name, now))
 
     def ask(self, leading: bool) -> None:
-        """The leader asks the unnamed and the quiet for a sign of life; every manager fetches what it does not know."""
-        if not self._c.address:
+        """The leader asks the unnamed and the quiet for a sign of life, and the new ones for what they have."""
+        now = self._c.now.mono
+        if not self._c.address or not leading:
+            self._wanted.clear()
+            self._wanted_at = float("inf")
             return
-        if leading:
-            self._greet_unnamed()
-            self._ping_quiet()
-        wanted = sorted(name for name in self._wanted if self._is_here(name))
+        due = [address for address, asked_at in self._asked.items() if now - asked_at >= ASK_AGAIN_S]
+        if due:
+            self._asked.update(dict.fromkeys(due, now))
+            self.greet(due, leading=True)
+        if now >= self._wanted_at:
+            self._ask_wanted()
+        self._ping_quiet()
+
+    def complete(self) -> bool:
+        """Has everybody in the group told its name?"""
+        return bool(self._members) and not self._asked
+
+    def next_wake(self) -> float:
+        """Monotonic: when `ask` has something to do."""
+        return self._wanted_at
+
+    def _ask_wanted(self) -> None:
+        """First our hello: a client that trusts the first manager it sees must see us before it obeys."""
+        clients = self._c.farm.clients
+        names = sorted(name for name in self._wanted if name in clients and clients[name].address)
         self._wanted.clear()
-        if wanted and leading:
-            self._send(GetProp(), wanted)
+        self._wanted_at = float("inf")
+        self._send(self._own_hello(), names)
+        self._send(Control(verb="hello"), [name for name in names if not clients[name].boot_id])
+        self._send(GetProp(), names)
 
     def fetch_all(self) -> None:
         """A manager that has just been told the keys: hellos and properties of everybody."""
         if self._c.address:
-            self._c.send(self._own_hello(), (GROUP_CLIENTS,), (GROUP_CLIENTS,))
-            self._c.send(GetProp(), (GROUP_CLIENTS,), (GROUP_CLIENTS,))
+            for message in (self._own_hello(), Control(verb="hello"), GetProp()):
+                self._c.send(message, (GROUP_CLIENTS,), (GROUP_CLIENTS,))
 
-    def greet(self, addresses: Iterable[str]) -> None:
-        """Says our hello to members whose names we may not know; a client answers with its own."""
+    def greet(self, addresses: Iterable[str], *, leading: bool) -> None:
+        """Says our hello to members whose names we may not know; the leader also asks for theirs."""
         asked = sorted(set(addresses) & self._members)
+        where = tuple(asked) if len(asked) <= PRIVATE_MAX else (GROUP_CLIENTS,)
         if asked:
-            where = tuple(asked) if len(asked) <= PRIVATE_MAX else (GROUP_CLIENTS,)
             self._c.send(self._own_hello(), (GROUP_CLIENTS,), where)
-
-    def _greet_unnamed(self) -> None:
-        now = self._c.now.mono
-        due = [address for address, asked_at in self._asked.items() if now - asked_at >= ASK_AGAIN_S]
-        for address in due:
-            self._asked[address] = now
-        self.greet(due)
+        if asked and leading:
+            self._c.send(Control(verb="hello"), (GROUP_CLIENTS,), where)
 
     def _ping_quiet(self) -> None:
         now, refresh_s = self._c.now, self._c.config.refresh_s
@@ -195,16 +225,16 @@ class Roll:
             if client.address and since > refresh_s and now.mono - self._pinged.get(client.name, float("-inf")) > refresh_s:
                 self._pinged[client.name] = now.mono
                 quiet.append(client.name)
-        if quiet:
-            self._send(Control(verb="ping"), sorted(quiet))
+        self._send(Control(verb="ping"), sorted(quiet))
 
-    def _is_here(self, name: str) -> bool:
-        client = self._c.farm.clients.get(name)
-        return client is not None and bool(client.address)
-
-    def _send(self, message: GetProp | Control, names: list[str]) -> None:
-        to, addresses = address(self._c, names)
-        self._c.send(message, to, addresses)
+    def _send(self, message: GetProp | Control | ClbControl, names: list[str]) -> None:
+        """To a few by their private addresses, to most by the group."""
+        clients = self._c.farm.clients
+        if 2 * len(names) > len(clients) and len(names) > PRIVATE_MAX:
+            self._c.send(message, *address(self._c, names))
+            return
+        for start in range(0, len(names), PRIVATE_MAX):
+            self._c.send(message, *address(self._c, names[start : start + PRIVATE_MAX]))
 
 
 def address(context: Context, names: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

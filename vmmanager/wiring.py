@@ -80,7 +80,7 @@ class Daemon:
         )
         self._watch = TriggerWatch(self._manager, self._inbox, hands, self._measure)
         self._loaded = False
-        self._before_store: list[threading.Thread] = []
+        self._threads: list[threading.Thread] = []
 
     # --- life -----------------------------------------------------------------------------------------------------------
 
@@ -92,29 +92,31 @@ class Daemon:
             time.sleep(0.005)
         self._bus.join(GROUP_MANAGERS)
         self._bus.join(GROUP_CLIENTS)
-        self._before_store = [
-            thread("TriggerWatch", lambda: self._watch.run(alive, alive_every_s)),
-            thread("Sender", self._sender.run),
-            thread("CodeRunner", self._code.run),
-            thread("Errands", self._run_errands),
-            thread("Listener", self._listener.run),
-            thread("Control", self._control.run),
-        ]
+        targets: dict[str, Callable[[], None]] = {
+            "TriggerWatch": lambda: self._watch.run(alive, alive_every_s),
+            "Sender": self._sender.run,
+            "CodeRunner": self._code.run,
+            "Errands": self._run_errands,
+            "Listener": self._listener.run,
+            "Control": self._control.run,
+        }
+        self._threads = [thread(name, target) for name, target in targets.items()]
 
     def reload(self) -> None:
         """SIGHUP."""
         self._reload(events.Reload(0))
 
     def stop(self) -> None:
-        """In the order of the flow: no more in, what is decided goes out, what is to be kept is on disk."""
+        """In the order of the flow: no more in, what is decided goes out, and when all have ended the store writes the rest."""
         self._control.stop()
         self._code.stop()
+        self._errands.close()
+        self._inbox.close()
         self._sender.outbox.close()
         self._bus.close()
-        self._inbox.close()
-        self._errands.close()
-        for thread in self._before_store:
-            thread.join()
+        for thread in self._threads:
+            thread.join()  # the life of the daemon ends us when this takes too long
+        self._limit.close()
         self._store.inbox.close()
 
     # --- effects --------------------------------------------------------------------------------------------------------
@@ -235,6 +237,8 @@ class Daemon:
             dict(self._listener.dropped),
             {box.name: (len(box), box.items_max) for box in boxes},
             self._store.status(),
+            self._listener.received_bytes,
+            self._sender.sent_bytes,
         )
 
 

@@ -36,12 +36,16 @@ def _kept(text: str, letters: int) -> str:
 
 
 def private_name(full_name: str, variant: int = 0) -> str:
-    """The session name of a host, at most 10 bytes. Each `variant` is another name, for when one is taken."""
-    if not variant and 0 < len(full_name) <= PRIVATE_BYTES_MAX and _legal(full_name) and _MARK not in full_name:
-        return full_name
+    """The session name of a host, at most 10 bytes. Each `variant` is another name, for when one is taken.
+
+    The host's name without its domain where that fits: hosts of two domains that are called alike get variants."""
+    label = full_name.partition(".")[0]
+    for fitting in (full_name, label):
+        if not variant and 0 < len(fitting) <= PRIVATE_BYTES_MAX and _legal(fitting) and _MARK not in fitting:
+            return fitting
     room = PRIVATE_BYTES_MAX - _PRIVATE_DIGEST_LETTERS - len(_MARK)
-    digest = _digest(f"{full_name}\0{variant}" if variant else full_name, _PRIVATE_DIGEST_LETTERS)
-    return f"{_kept(full_name.partition('.')[0], room)}{_MARK}{digest}"
+    digest = _digest(f"{full_name}\0{variant}", _PRIVATE_DIGEST_LETTERS)
+    return f"{_kept(label, room)}{_MARK}{digest}"
 
 
 def group_name(group: str) -> str:
@@ -73,9 +77,14 @@ class GroupNames:
     def joined(self, group: str) -> str:
         """The name on the bus."""
         wire = group_name(group)
-        self._full[wire] = group
+        if wire != group:
+            self._full[wire] = group
         return wire
 
     def full(self, wire: str) -> str:
         """The name it was joined under; unknown names stay as they are."""
         return self._full.get(wire, wire)
+
+    def full_names(self, wires: tuple[str, ...]) -> tuple[str, ...]:
+        """The same for several; costs nothing where no name was cut."""
+        return tuple(map(self.full, wires)) if self._full else wires

@@ -22,7 +22,7 @@ from common.bus.connector import Connector
 from common.bus.contract import PAYLOAD_BYTES_MAX, BusDown, BusError, Closed, Opened, Received
 from common.bus.fragments import FRAME_BYTES_MAX, GROUPS_MAX, KIND_PROBE, KIND_WHOLE, frames
 from common.bus.intake import Intake
-from common.bus.links import Link, LinkError, open_link
+from common.bus.links import Link, LinkError, Patience, open_link
 from common.bus.names import GroupNames, group_name
 from common.config.model import BusConfig
 
@@ -30,19 +30,11 @@ log = logging.getLogger("bus")
 
 GUARD_S: Final = 1.0  # how often a plain link is asked for senders that are stuck
 EXPIRE_S: Final = 5.0  # how often unfinished payloads are looked at
+LEAVE_S: Final = 2.0  # how long close waits for the daemon to take our leave
 TELL_S: Final = 60.0  # how often dropped messages are logged
 ID_MASK: Final = 0xFFFFFFFFFFFFFFFF
 
 _wire_name = lru_cache(maxsize=4096)(group_name)
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """When nothing was heard for `idle_s` we send a message to ourselves; when nothing comes for `answer_s` after that, the
-    daemon is stuck. A ring of Spread daemons that forms anew is silent for up to 8 s on a WAN."""
-
-    idle_s: float = 20.0
-    answer_s: float = 25.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +62,8 @@ class SpreadBus:
         self._daemon = config.daemon
         self._steady_s = config.reconnect_max_s  # a session that lasted so long was a good one
         self._patience = patience or Patience()
-        self._lock = threading.Lock()  # guards _link, _groups and _closed together
+        self._changing_groups = threading.Lock()  # so that joins and leaves reach the daemon in their order; taken before _lock
+        self._lock = threading.Lock()  # guards _link, _groups and _closed together; never held while waiting
         self._link: Link | None = None
         self._groups: dict[str, None] = {}  # joined, as named on the bus
         self._closed = False
@@ -85,14 +78,14 @@ class SpreadBus:
         self._poll.register(self._wake, select.POLLIN)
         self._reading: Link | None = None
         self._reading_fd = -1
-        self._intake = Intake("", self._names.full)
+        self._intake = Intake("", self._names)
         self._ready: deque[Received] = deque()
         self._heard_at = self._next_expiry = self._next_telling = 0.0
         self._probed_at: float | None = None
         self._dropped: Counter[str] = Counter()  # of earlier sessions
         self._connector = Connector(
             full_name,
-            lambda name: open_link(module, config.daemon, name, membership),
+            lambda name: open_link(module, config.daemon, name, membership, self._patience.send_s),
             self._hand_over,
             config.reconnect_min_s,
             config.reconnect_max_s,
@@ -124,23 +117,22 @@ class SpreadBus:
         self._change_group(group, False)
 
     def _change_group(self, group: str, inside: bool) -> None:
-        with self._lock:
-            wire = self._names.joined(group)
-            if self._closed or inside == (wire in self._groups):
-                return
-            if inside:
-                self._groups[wire] = None
-            else:
-                del self._groups[wire]
-            link = self._link
+        with self._changing_groups:
+            with self._lock:
+                wire = self._names.joined(group)
+                if self._closed or inside == (wire in self._groups):
+                    return
+                if inside:
+                    self._groups[wire] = None
+                else:
+                    del self._groups[wire]
+                link = self._link
+            if link is None:
+                return  # the next session will do it
             try:
-                if link is not None:  # else the next session will do it
-                    (link.join if inside else link.leave)(wire)
-                return
+                (link.join if inside else link.leave)(wire)
             except LinkError as fault:
-                lost, reason = link, str(fault)
-        if lost is not None:
-            self._lose(lost, reason)
+                self._lose(link, str(fault))
 
     def send(self, groups: tuple[str, ...], payload: bytes) -> None:
         if len(payload) > PAYLOAD_BYTES_MAX:
@@ -175,11 +167,9 @@ class SpreadBus:
             groups = [*self._groups]
         self._connector.stop()
         if link is not None:
-            try:
-                for wire in groups:
-                    link.leave(wire)  # so that the others see a leave, not a loss
-            except LinkError as fault:
-                log.debug("lost the connection while closing it: %s", fault)
+            leaving = threading.Thread(target=_leave_all, args=(link, groups), name="bus-leave", daemon=True)
+            leaving.start()
+            leaving.join(LEAVE_S)  # a sender may be stuck in the daemon: then the end of the session must do
             link.abort()
         os.eventfd_write(self._wake, 1)
 
@@ -200,13 +190,14 @@ class SpreadBus:
     def _hand_over(self, link: Link) -> bool:
         """Join what was joined, then let everybody use it. False: it died meanwhile."""
         try:
-            with self._lock:
-                for wire in self._groups:
+            with self._changing_groups:
+                for wire in [*self._groups]:
                     link.join(wire)
-                closed = self._closed
-                if not closed:
-                    self._link, self._opened_at = link, time.monotonic()
-                    self._changes.append(_Change(link))
+                with self._lock:
+                    closed = self._closed
+                    if not closed:
+                        self._link, self._opened_at = link, time.monotonic()
+                        self._changes.append(_Change(link))
         except LinkError as fault:
             log.warning("lost the connection to %s while joining groups: %s", self._daemon, fault)
             link.close()
@@ -241,7 +232,7 @@ class SpreadBus:
             return
         link = change.link
         self._dropped += self._intake.dropped
-        self._intake = Intake(link.name, self._names.full)
+        self._intake = Intake(link.name, self._names)
         self._reading = link
         self._heard_at, self._probed_at = time.monotonic(), None
         self._ready.append(Opened(link.name))
@@ -319,3 +310,12 @@ class SpreadBus:
             log.warning("dropped messages from the bus: %s", text)
             self._dropped += self._intake.dropped
             self._intake.dropped.clear()
+
+
+def _leave_all(link: Link, groups: list[str]) -> None:
+    """So that the others see a leave, not a loss."""
+    try:
+        for group in groups:
+            link.leave(group)
+    except LinkError as fault:
+        log.debug("lost the connection while closing it: %s", fault)

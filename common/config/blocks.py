@@ -41,6 +41,7 @@ class _Scan:
     inside_string: set[int] = field(default_factory=set)  # rows that begin within a string
     continued: set[int] = field(default_factory=set)  # rows that begin within brackets or after a backslash
     last_row: int = -1  # of the last token that is not a comment
+    commented: set[int] = field(default_factory=set)  # rows with a comment
     hidden: int = 0  # line of a comment that holds a closing brace
     first_row_opens: bool = False  # the first row ends with a colon: what follows is deeper
     quotes: list[tuple[int, str]] = field(default_factory=list)
@@ -91,10 +92,12 @@ def _scan(tokens: Iterator[tokenize.TokenInfo], lines: Sequence[str], row: int, 
         begin, end = row + token.start[0] - 1, row + token.end[0] - 1
         if token.start[1] == 0 and token.string == "[" and _is_section(lines, begin):
             return None
+        if token.type == tokenize.COMMENT:
+            scan.commented.add(begin)
         if token.type in _SILENT:
             scan.hidden = scan.hidden or (token.type == tokenize.COMMENT and "}" in token.string and begin + 1) or 0
             continue
-        if begin > scan.last_row >= 0 and (len(scan.stack) > 1 or lines[begin - 1].endswith("\\")):
+        if begin > scan.last_row >= 0 and (len(scan.stack) > 1 or _continues(lines, begin - 1, scan)):
             scan.continued.add(begin)
         if tokenize.tok_name[token.type] in _STRINGS:
             scan.inside_string.update(range(begin + 1, end + 1))
@@ -110,6 +113,11 @@ def _scan(tokens: Iterator[tokenize.TokenInfo], lines: Sequence[str], row: int, 
         if end == row:
             scan.first_row_opens = token.string == ":" and len(scan.stack) == 1
     return None
+
+
+def _continues(lines: Sequence[str], row: int, scan: _Scan) -> bool:
+    """Whether the line after this one belongs to it by a backslash; one that ends a comment means nothing."""
+    return lines[row].endswith("\\") and row not in scan.commented
 
 
 def _is_section(lines: Sequence[str], row: int) -> bool:

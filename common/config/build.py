@@ -53,7 +53,7 @@ def client(tree: Tree, name: str, properties: tuple[PropertyConfig, ...], found:
     """`name`: of this host, where the file gives none."""
     section = tree.section("client")
     made = _fields(section, keys.CLIENT)
-    programs = tuple(_programs(tree, found))
+    programs = tuple(_programs(tree, made.get("allow", ()), found))
     config = ClientConfig(
         **{
             **made,
@@ -140,7 +140,7 @@ def _from(tree: Tree, path: Path) -> Path:
 # --- programs and what may be run -------------------------------------------------------------------------------------------
 
 
-def _programs(tree: Tree, found: Findings) -> Iterable[ProgramConfig]:
+def _programs(tree: Tree, allow: tuple[str, ...], found: Findings) -> Iterable[ProgramConfig]:
     for name, section in tree.section("programs").parts.items():
         argv: tuple[str, ...] = section.values.get("argv", ())
         patterns = section.parts.get("patterns")
@@ -150,19 +150,22 @@ def _programs(tree: Tree, found: Findings) -> Iterable[ProgramConfig]:
             continue
         if not argv[0].startswith("/") or _PARAMETER.search(argv[0]):
             found.fault(section.at("argv"), f"{argv[0]!r} is no absolute path of a program")
-        _check_patterns(section, argv, patterns, found)
+        by_managers = "exec" in allow or f"exec:{name}" in allow
+        _check_patterns(section, argv, patterns, by_managers, found)
         made = {**_fields(section, keys.PROGRAM), "patterns": dict(patterns.values) if patterns else {}}
         yield ProgramConfig(name=name, where=section.where, **made)
 
 
-def _check_patterns(section: Section, argv: tuple[str, ...], patterns: Section | None, found: Findings) -> None:
+def _check_patterns(
+    section: Section, argv: tuple[str, ...], patterns: Section | None, by_managers: bool, found: Findings
+) -> None:
+    """Where only properties of this host run the program, it is this host's own file that fills in the parameters."""
     used = list(dict.fromkeys(name for word in argv for name in _PARAMETER.findall(word)))
     known = patterns.places if patterns else {}
     for name in used:
-        if name not in known:
-            found.fault(
-                section.at("argv"), f"{{{name}}} has no pattern: what may it be? (write {name} = ... below [[[patterns]]])"
-            )
+        if by_managers and name not in known:
+            text = f"a manager may run this, and {{{name}}} has no pattern (write below [[[patterns]]] what it may be)"
+            found.fault(section.at("argv"), text)
     for name in known:
         if name not in used and patterns:
             found.fault(patterns.at(name), f"argv has no {{{name}}}")

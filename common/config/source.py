@@ -36,7 +36,7 @@ class Source:
     file: str
     lines: list[str]
     sections: dict[Path, Where] = field(default_factory=dict)
-    keys: dict[tuple[Path, str], Where] = field(default_factory=dict)
+    keys: dict[Path, dict[str, Where]] = field(default_factory=dict)
     blocks: dict[tuple[Path, str], Code] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     warnings: list[Fault] = field(default_factory=list)
@@ -111,17 +111,17 @@ class _Reader:
         if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'":
             name = name[1:-1]
         above = self.path[: depth - 1]
+        if len(above) < depth - 1:
+            return above, f"{line.strip()} has no section with one bracket less above it"
         name = self._real(name, self._where()) if above else name
         path = (*above, name)
         if not _SECTION_NAME.fullmatch(name) or _RESERVED.fullmatch(name):
             return path, f"{quoted(name)} cannot be the name of a section"
-        if len(above) < depth - 1:
-            return above, f"{line.strip()} has no section with one bracket less above it"
         if path in self.source.sections:
             first = self.source.sections[path].line
             return path, f"is there twice, first at line {first} (what stands below is not looked at)"
-        if (above, name) in self.source.keys:
-            return path, f"{name} is both a key, at line {self.source.keys[above, name].line}, and a section"
+        if name in self.source.keys.get(above, {}):
+            return path, f"{name} is both a key, at line {self.source.keys[above][name].line}, and a section"
         return path, ""
 
     def _key(self, line: str) -> None:
@@ -149,8 +149,9 @@ class _Reader:
             return False
         real = self.aliases.get(name, name)
         where = self._where(name, row)
-        if (path, real) in self.source.keys:
-            first = self.source.keys[path, real]
+        keys = self.source.keys.setdefault(path, {})
+        if real in keys:
+            first = keys[real]
             what = "is there twice, first" if first.key == name else f"is another spelling of {first.key}, which stands"
             self._fault(f"{what} at line {first.line}", name, row)
             return False
@@ -158,7 +159,7 @@ class _Reader:
             self._fault(f"is both a section, at line {self.source.sections[*path, real].line}, and a key", name, row)
             return False
         self._real(name, where)
-        self.source.keys[path, real] = where
+        keys[real] = where
         return True
 
     def _real(self, name: str, where: Where) -> str:
@@ -200,8 +201,12 @@ class _Reader:
 
     def _skip_to_section(self) -> None:
         """A brace that is never closed would swallow the rest of the file: go on at what looks like the next section."""
+        if self.unclosed == UNCLOSED_MAX:
+            self._fault(f"{UNCLOSED_MAX} braces are never closed: the rest of the file is not looked at")
+            self.row = len(self.raw)
+            return
         for row in range(self.row + 1, len(self.raw)):
-            if self.raw[row].startswith("[") and _SECTION.fullmatch(self.raw[row]) and self.unclosed < UNCLOSED_MAX:
+            if self.raw[row].startswith("[") and _SECTION.fullmatch(self.raw[row]):
                 self.row = row - 1
                 return
         self.row = len(self.raw)

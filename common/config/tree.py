@@ -117,8 +117,7 @@ def _rename_parts(source: Source, shape: Shape) -> None:
             del source.sections[path]
             new = (*path[:-1], part.spec)
             source.sections[new] = where
-            for at, key in [known for known in source.keys if known[0] == path]:
-                source.keys[new, key] = source.keys.pop((at, key))
+            source.keys[new] = source.keys.pop(path, {})
 
 
 def _part(path: Path, shape: Shape) -> Part | None:
@@ -139,14 +138,14 @@ def _table(path: Path, shape: Shape) -> Table | None:
 
 def _take_out_misplaced(source: Source, config: Any, shape: Shape, tree: Tree) -> None:
     """Keys where sections belong and the other way round, and code where none does: ConfigObj cannot say, or even fails."""
-    for path, name in list(source.keys):
+    for path, name in [(path, name) for path, names in source.keys.items() for name in names]:
         table = _table(path, shape)
         key = table.key(name) if table else None
         if table and any(part.name == name and not part.spec for part in table.parts):
             brackets = "[" * (len(path) + 1) + name + "]" * (len(path) + 1)
-            tree.faults.append(Fault(source.keys[path, name], f"is a section (write {brackets}, and below it name = value)"))
+            tree.faults.append(Fault(source.keys[path][name], f"is a section (write {brackets}, and below it name = value)"))
         elif key and key.check != "code()" and (path, name) in source.blocks:
-            tree.faults.append(Fault(source.keys[path, name], "is no Python: write the value without braces"))
+            tree.faults.append(Fault(source.keys[path][name], "is no Python: write the value without braces"))
         else:
             continue
         del _inner(config, path)[name]
@@ -172,7 +171,7 @@ def _wrong(source: Source, config: Any, result: Any, shape: Shape, tree: Tree) -
             if fault is not False and key is not None:
                 path = tuple(above)
                 wrong.add((path, key))
-                where = source.keys.get((path, key)) or source.sections.get((*path, key), Where(source.file))
+                where = source.keys.get(path, {}).get(key) or source.sections.get((*path, key), Where(source.file))
                 tree.faults.append(Fault(where, str(fault)))
     for path, name in get_extra_values(config):
         wrong.add((path, name))
@@ -182,12 +181,12 @@ def _wrong(source: Source, config: Any, result: Any, shape: Shape, tree: Tree) -
 
 def _extra(source: Source, path: Path, name: str, shape: Shape) -> Fault:
     table = _table(path, shape) if path else None
-    if (path, name) in source.keys:
+    if name in source.keys.get(path, {}):
         known = [key.name for key in table.keys] if table else []
         other = next((each.name for each in shape.fixed if each is not table and each.key(name)), "")
         if other:
-            return Fault(source.keys[path, name], f"no such key here (it stands in [{other}])")
-        return Fault(source.keys[path, name], f"no such key ({known_near(name, known)})")
+            return Fault(source.keys[path][name], f"no such key here (it stands in [{other}])")
+        return Fault(source.keys[path][name], f"no such key ({known_near(name, known)})")
     where = source.sections.get((*path, name), Where(source.file, 0, name))
     if path:
         known = [f"[[{part.name}]]" for part in table.parts] if table else []
@@ -198,16 +197,11 @@ def _extra(source: Source, path: Path, name: str, shape: Shape) -> Fault:
 
 
 def _section(path: Path, config: Any, source: Source, wrong: set[tuple[Path, str]]) -> Section:
-    section = Section(path[-1], source.sections[path])
-    for (above, key), where in source.keys.items():
-        if above == path:
-            section.places[key] = where
+    section = Section(path[-1], source.sections[path], places=source.keys.get(path, {}))
     for key in config.scalars:
         if key in section.places and (path, key) not in wrong and config[key] is not None:
             section.values[key] = config[key]
-    for (above, key), code in source.blocks.items():
-        if above == path and key in section.values:
-            section.code[key] = code
+    section.code = {key: source.blocks[path, key] for key in section.values if (path, key) in source.blocks}
     for name in config.sections:
         if (*path, name) in source.sections and (path, name) not in wrong:
             section.parts[name] = _section((*path, name), config[name], source, wrong)

@@ -75,6 +75,7 @@ def _read_all(text: str, shape: Shape) -> Findings:
 @pytest.mark.parametrize("shape", SHAPES, ids=["client", "manager", "properties", "triggers"])
 @given(text=_files())
 @example(text="\ufeff[client]\r\nname = a\r[x]")
+@example(text="[[*parameters]]\n[[0]]")
 @example(text="[a]\n[[parameters]]\n[[parametes]]\n[[*parameters]]\n")
 def test_a_text_is_read_or_its_faults_have_lines(shape: Shape, text: str) -> None:
     lines = text.count("\n") + text.count("\r") + 1

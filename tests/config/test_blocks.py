@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.config.blocks import read_block
@@ -85,6 +85,7 @@ def test_an_expression_comes_out_as_it_went_in(expression: str) -> None:
     assert _shape(tree(trigger.expr, "expr").body, 2) == _shape(ast.parse(f"[{expression}]", mode="eval").body)
 
 
+@example([("# \\", False), ("pass", False)], "    ", "}")
 @given(_statements(), st.sampled_from(["", "    ", "\t", "            "]), st.sampled_from(["}", "    }  # }"]))
 def test_statements_come_out_as_they_went_in(lines: list[Line], indent: str, end: str) -> None:
     (trigger,) = parse_triggers(f"[t]\nexpr = {{ True }}\ncmd = {{\n{_text(_deeper(lines, indent))}\n{end}\nticks = 7\n")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -15,6 +19,9 @@ from common.config.load import load_client, load_manager, load_triggers, parse_t
 from common.config.model import ClientConfig, ManagerConfig
 from common.config.reference import TABLES, default_value, filled
 from common.config.shown import show
+from common.parameters import Signature
+from common.plugin import ATTRIBUTE, Plugin, Site
+from vmmanager.triggers.rule import faults
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
@@ -93,6 +100,21 @@ def test_the_shipped_properties_and_triggers_load(shipped: Path) -> None:
     assert {"ram_free", "cpu", "load1", "disk_root", "uptime"} <= {one.name for one in client.properties}
     assert {"client_query", "client_silent", "disk_root_full", "ram_low"} <= {one.name for one in manager.triggers}
     assert client.warnings == manager.warnings == ()
+
+
+def test_the_readers_take_the_shipped_properties(shipped: Path) -> None:
+    readers = {plugin.name: function for function, plugin in _readers(import_module("plugins.system"))}
+    for one in load_client(shipped / "vmclient.ini", host_name=lambda: "host").properties:
+        Signature.of(readers[one.command]).bind(one.positional, {**one.named}, Site("host"))
+
+
+def _readers(module: ModuleType) -> list[tuple[Callable[..., Any], Plugin]]:
+    return [(member, getattr(member, ATTRIBUTE)) for member in vars(module).values() if hasattr(member, ATTRIBUTE)]
+
+
+def test_the_shipped_triggers_pass_the_engines_own_checks(shipped: Path) -> None:
+    for folder in ("triggers.d", "examples/prototype/triggers.d"):
+        assert faults(load_triggers(shipped / folder)) == []
 
 
 def test_the_shipped_triggers_run_nothing_on_a_client() -> None:

@@ -76,8 +76,14 @@ BAD: dict[str, bytes] = {
     "an extension within a value": pack(type="PROPVAL", reading={"name": "a", "value": [msgspec.msgpack.Ext(5, b"x")]}),
     "a number as key": pack(type="EXECUTE", execution="e", command="c", parameters={1: 2}),
     "a list as key": b"\x84\xa4type\xa7EXECUTE\xa9execution\xa1e\xa7command\xa1c\xaaparameters\x81\x91\x01\x01",
-    "a list nine deep": pack(type="PROPVAL", reading={"name": "a", "value": nested(9)}),
-    "a map nine deep": pack(type="PROPVAL", reading={"name": "a", "value": nested(9, by="map")}),
+    "a list 17 deep": pack(type="PROPVAL", reading={"name": "a", "value": nested(17)}),
+    "a map 17 deep": pack(type="PROPVAL", reading={"name": "a", "value": nested(17, by="map")}),
+    "a list 500 deep": pack(type="PROPVAL", reading={"name": "a", "value": nested(500)}),
+    "bytes deep in the arguments": pack(type="CONTROL", verb="v", arguments={"a": {"b": [1, {"c": b"x"}]}}),
+    "a number as key deep in a result": pack(type="EXECVAL", execution="e", result=[{"a": {1: 2}}]),
+    "a time in one of many readings": pack(
+        type="PROPLIST", readings=[{"name": "a", "value": 1}, {"name": "b", "value": msgspec.msgpack.Ext(-1, bytes(4))}]
+    ),
     "a list 100,000 deep": b"\x82\xa4type\xa7PROPVAL\xa7reading\x82\xa4name\xa1a\xa5value" + b"\x91" * 100_000 + b"\x01",
     "a list that claims four billion": b"\x82\xa4type\xa7PROPVAL\xa7reading\x82\xa4name\xa1a\xa5value\xdd\xff\xff\xff\xff",
     "an unknown field 100,000 deep": b"\x82\xa4type\xa7GETPROP\xa1x" + b"\x91" * 100_000 + b"\x01",
@@ -139,7 +145,7 @@ def test_counting_ends_whatever_the_bytes(data: bytes, limit: int) -> None:
     [
         PropVal(reading=Reading(name="a", value=b"x")),  # type: ignore[arg-type]
         PropVal(reading=Reading(name="a", value=object())),  # type: ignore[arg-type]
-        PropVal(reading=Reading(name="a", value=nested(9))),
+        PropVal(reading=Reading(name="a", value=nested(17))),
         PropVal(reading=Reading(name="a", value=nested(100_000))),
         PropVal(reading=Reading(name="a", value=2**64)),
         PropVal(reading=Reading(name="a\n")),
@@ -156,6 +162,12 @@ def test_counting_ends_whatever_the_bytes(data: bytes, limit: int) -> None:
 def test_what_the_other_side_would_refuse_is_not_sent(message: Message) -> None:
     with pytest.raises(ProtocolError, match=f"cannot encode {protocol.kind(message)}: "):
         protocol.encode(message)
+
+
+@pytest.mark.parametrize("by", ["list", "map"])
+def test_a_value_as_deep_as_may_be_arrives(by: str) -> None:
+    message = PropVal(reading=Reading(name="a", value=nested(protocol.DEPTH_MAX, by=by)))
+    assert protocol.decode(protocol.encode(message)) == message
 
 
 def test_fields_of_a_later_version_are_passed_over() -> None:

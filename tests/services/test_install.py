@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from common import paths
+from common.config.load import load_client, load_manager
 from common.config.model import ClientConfig, ManagerConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +55,13 @@ def test_no_placeholder_is_left_and_every_path_follows_its_variable(tmp_path: Pa
     unit = (tmp_path / "etc/systemd/system/vmmanager.service").read_text()
     assert "\nStateDirectory=s\n" in unit
     assert "\nExecStart=/srv/p/venv/bin/vmmanager --config /srv/c/vmmanager.ini\n" in unit
+
+
+def test_folders_of_the_site_s_own_stand_in_the_daemons_files(tmp_path: Path) -> None:
+    install(tmp_path, CONF="/c", STATE="/srv/m/state", RUN="/srv/m/run", CLIENT_STATE="/srv/c/state", CLIENT_RUN="/srv/c/run")
+    assert load_manager(tmp_path / "c/vmmanager.ini").paths.state == Path("/srv/m/state")
+    client = load_client(tmp_path / "c/vmclient.ini").paths
+    assert (client.state, client.run) == (Path("/srv/c/state"), Path("/srv/c/run"))
 
 
 def test_a_second_install_keeps_what_the_site_edited(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +66,43 @@ def test_a_service_through_its_day(tmp_path: Path, name: str) -> None:
     assert service.call("try-restart") == 0
     assert service.call("status") == 3
     assert service.call("dance") == 2
+
+
+REAL = {
+    "vmbus": "",
+    "vmmanager": "[manager]\nname = m1\n",
+    "vmclient": "[client]\nname = xen1\n",
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_real_daemons_start_reload_and_stop(tmp_path: Path, name: str) -> None:
+    """Also where no bus answers yet: they are ready, and go on trying."""
+    service = Service(tmp_path, name)
+    service.program.unlink()
+    service.program.parent.rmdir()
+    service.program.parent.parent.rmdir()
+    (tmp_path / "opt/venv").symlink_to(sys.prefix)
+    if REAL[name]:
+        for part in ("state", "run"):
+            (tmp_path / part).mkdir(exist_ok=True)
+        (tmp_path / f"etc/{name}.ini").write_text(
+            f"{REAL[name]}[bus]\ndaemon = 1@127.0.0.1\n[paths]\nstate = {tmp_path}/state\nrun = {tmp_path}/run\n"
+            f"[log]\ntarget = file\nfile = {tmp_path}/log\n"
+        )
+    else:
+        service.settings.write_text(f"OWNER={service.user}\nVMBUS_OPTIONS='--listen 127.0.0.1:0 --log-file {tmp_path}/log'\n")
+    assert service.call("start") == 0, service.said
+    assert service.call("status") == 0
+    first = service.pid()
+    assert service.call("start") == 0
+    assert service.pid() == first
+    assert service.call("reload") == 0
+    service.logged("received SIGHUP")
+    assert service.call("restart") == 0, service.said
+    assert service.call("stop") == 0
+    assert service.call("status") == 3
+    assert service.log.read_text().count("stopped, exit code 0") == 2
 
 
 def test_after_a_kill_the_status_is_dead_and_a_start_takes_over(service: Service) -> None:

@@ -237,6 +237,9 @@ def test_who_hangs_up_while_he_has_to_wait_is_heard_to_the_end(start: Start, tmp
         while select.select([], [sender.sock], [], 0.5)[1]:
             sent += sender.sock.send(message[sent % len(message) :])
         sender.close()
+        with WireClient(address, b"other") as other:
+            for _ in range(50):  # the daemon has seen it by now
+                echo(other)
         for _ in range(sent // len(message)):
             assert slow.receive().data == BLOCK
         echo(slow)  # nothing comes of the message it had only begun

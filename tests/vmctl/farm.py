@@ -366,8 +366,8 @@ EXEC = pieces(
     {
         "client": "xen1.pg.infn.it",
         "state": "answered",
-        "result": 0,
-        "output": "stopping httpd\nstarting httpd\n",
+        "result": {"status": 0, "output": "stopping httpd\n\tstarting httpd\n", "errors": "one warning"},
+        "output": "",
         "reason": "",
         "kind": "ok",
         "elapsed": 0.31,

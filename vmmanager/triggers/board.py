@@ -65,14 +65,8 @@ class Board:
         return sorted(self.farm.clients if config.each == "clients" else self.farm.groups.get(config.each, {}))
 
     def subject(self, trigger: str, name: str) -> Subject | None:
-        """Made where it is missing and can be: others may tell of a client before it speaks to us."""
         rule = self.rules.get(trigger)
-        if rule is None or bool(name) != bool(rule.config.each):
-            return None
-        found = rule.subjects.get(name)
-        if found is None:
-            found = rule.subjects[name] = Subject(rule, name, self.now)
-        return found
+        return None if rule is None else rule.subjects.get(name)
 
     def say(self, rule: Rule, text: str, *, level: str = "info", kind: str = "", subject: str = "") -> list[Effect]:
         """A Note, and a Record when `kind` is given, unless this trigger has talked too much already."""

@@ -20,6 +20,7 @@ from vmmanager.triggers.states import Seen, Subject
 RESUME_MAX_S = 300.0  # a firing older than this is not resumed by a new leader: what it saw is long past
 TOKEN = "firing:"
 SHARE_RETRY_S = 10.0
+UNDONE = ("held:", "dropped:")  # outcomes of firings that the trigger's rules do not count
 ASKING = frozenset({"get_property", "fetch_property"})  # a repeat of these does no harm
 
 
@@ -27,6 +28,7 @@ class Pipeline:
     def __init__(self, board: Board) -> None:
         self._board = board
         self.firings: dict[str, Firing] = {}
+        self._last: dict[tuple[str, str], str] = {}  # trigger, subject -> the last firing that counts
         self._number = 0
 
     # --- the leader's own firings -------------------------------------------------------------------------------------------
@@ -46,8 +48,7 @@ class Pipeline:
             dry_run=rule.config.dry_run,
         )
         self.firings[firing.id] = firing
-        effects: list[Effect] = []
-        self._note_firing(subject, firing, effects)
+        effects = self._note_firing(rule, subject, firing)
         if (rule.cmd if part == "cmd" else rule.recovery_cmd) is None:
             return effects + self._ended(firing, rule)
         subject.running = firing.id
@@ -55,30 +56,58 @@ class Pipeline:
         effects.append(RunCode(firing.id, rule.name, subject.name, firing.part, rule.config.budget_s))
         return effects
 
-    def _note_firing(self, subject: Subject, firing: Firing, effects: list[Effect]) -> None:
-        rule, now = subject.rule, self._board.now
+    def _note_firing(self, rule: Rule, subject: Subject | None, firing: Firing) -> list[Effect]:
+        """What the rules of the trigger must know of it."""
         rule.firings.append(firing.id)
-        subject.last_firing, subject.last_at = firing.id, firing.at
-        rule.last_fired = firing.at
+        rule.last_fired = max(rule.last_fired, firing.at)
         rule.fired += 1
+        self._last[firing.trigger, firing.subject] = firing.id
+        if firing.part == "cmd" and rule.config.max_actions:
+            rule.window(self._board.now)
+            rule.starts.append(self._mono(firing))
+        if subject is not None:
+            self._imprint(subject, firing)
+        return self._forget_old(rule)
+
+    def _imprint(self, subject: Subject, firing: Firing) -> None:
+        subject.last_firing, subject.last_at = firing.id, firing.at
         if firing.part == "cmd":
             subject.fired = True
-            started = now.mono - max(0.0, now.wall - firing.at)
-            subject.cooldown_until = started + rule.config.cooldown_s
-            rule.window(now)
-            if rule.config.max_actions:
-                rule.starts.append(started)
-        self._forget_old(rule, effects)
+            subject.cooldown_until = self._mono(firing) + subject.rule.config.cooldown_s
 
-    def _forget_old(self, rule: Rule, effects: list[Effect]) -> None:
-        for _ in range(len(rule.firings) - max(rule.config.keep, 1)):
-            oldest = self.firings.get(rule.firings[0])
-            if oldest is not None and oldest.phase is not Phase.DONE:
-                return  # it is still under way; its turn comes later
-            rule.firings.popleft()
-            if oldest is not None:
-                del self.firings[oldest.id]
-                effects.append(Persist("firing", oldest.id, None))
+    def _mono(self, firing: Firing) -> float:
+        return self._board.now.mono - max(0.0, self._board.now.wall - firing.at)
+
+    def recall(self, subject: Subject) -> None:
+        """A client came whose past may be known from before a restart, or from the leader."""
+        firing = self.firings.get(self._last.get((subject.rule.name, subject.name), ""))
+        if firing is None:
+            return
+        self._imprint(subject, firing)
+        if firing.part == "cmd" and not firing.recovered:
+            subject.become(Seen.LASTING, lambda: f"fired by {firing.by}", self._board.now)
+        else:
+            subject.fired = False
+
+    def _forget_old(self, rule: Rule) -> list[Effect]:
+        effects: list[Effect] = []
+        excess = len(rule.firings) - max(rule.config.keep, 1)
+        for id in list(rule.firings) if excess > 0 else ():
+            firing = self.firings.get(id)
+            if firing is not None and self._is_needed(firing):
+                continue
+            rule.firings.remove(id)
+            if self.firings.pop(id, None) and firing is not None and not firing.light:
+                effects.append(Persist("firing", id, None))
+            excess -= 1
+            if excess == 0:
+                break
+        return effects
+
+    def _is_needed(self, firing: Firing) -> bool:
+        """It is under way, or says that a problem at hand has fired already."""
+        last = self._last.get((firing.trigger, firing.subject)) == firing.id
+        return firing.phase is not Phase.DONE or (last and not firing.recovered and not firing.light)
 
     def code_done(self, done: CodeDone) -> list[Effect]:
         """Step 2: the wishes are known."""
@@ -93,7 +122,7 @@ class Pipeline:
                 self._board.look_again[subject] = True
         firing.ended(done)
         if rule is None or subject is None:
-            return self._finish(firing, "dropped: the trigger was changed meanwhile")
+            return self._finish(firing, "dropped: the trigger was changed or the client went meanwhile")
         effects = self._print(rule, firing)
         if done.over_budget:
             return effects + self._over_budget(rule, firing, done.elapsed_s)
@@ -258,16 +287,18 @@ class Pipeline:
             return [Note(text, level, PART), record]  # type: ignore[arg-type]
         return self._board.say(rule, text, level=level, kind="firing", subject=firing.subject)
 
-    def recovered(self, subject: Subject) -> list[Effect]:
+    def recovered(self, subject: Subject, *, gone: bool = False) -> list[Effect]:
         """The problem is over: after a restart or a change of leaders its next occurrence is a new one."""
         firing = self.firings.get(subject.last_firing)
-        if firing is None or firing.recovered or subject.rule.recovery_cmd is not None:
-            return []  # where there is recovery code, its own firing says it
+        if firing is None or firing.recovered or not self._board.leading:
+            return []
+        if subject.rule.recovery_cmd is not None and not gone:
+            return []  # the firing of the recovery code says it
         firing.recovered = self._board.now.wall
         if firing.phase is not Phase.DONE or self._is_light(firing, subject.rule):
             return []
-        gone: dict[str, Value] = {"id": firing.id, "outcome": firing.outcome, "recovered": firing.recovered}
-        return [Persist("firing", firing.id, firing.row()), Tell("fired", gone)]
+        fired: dict[str, Value] = {"id": firing.id, "outcome": firing.outcome, "recovered": firing.recovered}
+        return [Persist("firing", firing.id, firing.row()), Tell("fired", fired)]
 
     def demoted(self) -> list[Effect]:
         """This manager leads no longer: what has not reached the others did not happen."""
@@ -288,6 +319,7 @@ class Pipeline:
         if rule is None or subject is None:
             return
         subject.running = ""
+        self._last.pop((firing.trigger, firing.subject), None)
         if firing.part == "cmd" and subject.last_firing == firing.id:
             subject.fired = False
             subject.cooldown_until = float("-inf")
@@ -307,9 +339,13 @@ class Pipeline:
                 return []
             firing.phase = Phase.ACTING
             return self._act(firing) if self._board.leading else []
-        if told.id in self.firings:
+        known = self.firings.get(told.id)
+        if known is not None and not known.outcome.startswith("dropped:"):
             return []
-        told.phase = Phase.ACTING
+        if known is not None and told.trigger in self._board.rules:
+            self._board.rules[told.trigger].firings.remove(told.id)
+        if told.phase is not Phase.DONE:
+            told.phase = Phase.ACTING
         return [*self.remember(told), Persist("firing", told.id, told.row())]
 
     def heard_fired(self, arguments: dict[str, Value], own: bool) -> list[Effect]:
@@ -319,7 +355,7 @@ class Pipeline:
         recovered = arguments.get("recovered")
         firing.outcome, firing.phase = str(arguments.get("outcome", "")), Phase.DONE
         firing.recovered = float(recovered) if isinstance(recovered, (int, float)) else 0.0
-        if firing.recovered:
+        if firing.recovered and self._last.get((firing.trigger, firing.subject)) == firing.id:
             self._forget_problem(firing)
         return [Persist("firing", firing.id, firing.row())]
 
@@ -332,27 +368,24 @@ class Pipeline:
 
     def remember(self, told: Firing) -> list[Effect]:
         """A firing of another manager or from before a restart: cooldown, once and max_actions count it."""
-        effects: list[Effect] = []
         self.firings[told.id] = told
         self._supersede(told)
         rule, subject = self._of(told)
-        if rule is None or subject is None:
-            return effects
-        if told.outcome.startswith(("held:", "dropped:")):
+        if rule is None:
+            return []
+        last = self.firings.get(self._last.get((told.trigger, told.subject), ""))
+        if told.outcome.startswith(UNDONE) or (last is not None and last.at > told.at):
             rule.firings.append(told.id)
-            return effects
-        if told.at >= subject.last_at:
-            self._note_firing(subject, told, effects)
-            if told.part == "cmd" and not told.recovered:
-                subject.become(Seen.LASTING, lambda: f"fired by {told.by}", self._board.now)
-                subject.fired = True
-            else:
-                self._forget_problem(told)
+            return []
+        effects = self._note_firing(rule, None, told)
+        if subject is not None:
+            self._forget_problem(told)
+            self.recall(subject)
         return effects
 
     def _forget_problem(self, told: Firing) -> None:
         subject = self._board.subject(told.trigger, told.subject)
-        if subject is not None and subject.last_firing == told.id:
+        if subject is not None and subject.raised:
             subject.become(Seen.FALSE, lambda: "recovered, says the leader", self._board.now)
 
     def _supersede(self, told: Firing) -> None:

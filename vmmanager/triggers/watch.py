@@ -132,11 +132,13 @@ class Watch:
             self._board.agenda.forget(subject)
             self._pending.get(rule.number, {}).pop(subject, None)
             if subject.state in RAISED:
+                effects += self._pipeline.recovered(subject, gone=True)
                 text = f"{subject}: {subject.state} -> gone ({name} is no longer in {rule.config.each})"
                 effects += self._board.say(rule, text, kind="trigger", subject=name)
         for name in members:
             if name not in rule.subjects:
-                rule.subjects[name] = Subject(rule, name, self._board.now)
+                subject = rule.subjects[name] = Subject(rule, name, self._board.now)
+                self._pipeline.recall(subject)
         fresh = [one for one in rule.subjects.values() if one.condition is None]
         if rule.config.on_update_check:
             self._add(fresh, True)

@@ -24,6 +24,7 @@ from common.bus.spread.constants import (
     NAME_LAST,
     RECEIVED_BYTES_MAX,
     REG_MEMB_MESS,
+    REGULAR_MESS,
     REJECT_BYTES,
     REJECT_MESS,
     TRANSITION_MESS,
@@ -92,7 +93,7 @@ class Hello:
 
 def encode_hello(hello: Hello) -> bytes:
     """Must go out in one packet: a real daemon refuses halves."""
-    name = hello.name.encode("ascii")
+    name = hello.name.encode("utf-8", "surrogateescape")
     flags = (hello.priority & 0x0F) << 4 | hello.membership
     return bytes((*hello.version, flags, len(name))) + name
 
@@ -185,8 +186,8 @@ class Header(NamedTuple):
     @property
     def rest_bytes(self) -> int:
         """How many bytes of this message follow the header."""
-        refused = REJECT_BYTES if self.type & REJECT_MESS else 0
-        return refused + self.num_groups * NAME_BYTES + self.data_bytes
+        rest = self.num_groups * NAME_BYTES + self.data_bytes
+        return rest + REJECT_BYTES if self.type & REJECT_MESS and is_reject(self.type) else rest
 
 
 class Message(NamedTuple):
@@ -200,6 +201,11 @@ class Message(NamedTuple):
     order: ByteOrder = "<"
     sender_order: ByteOrder = "<"
     refused_type: int = 0  # REJECT only: the type of the message that was refused
+
+
+def is_reject(kind: int) -> bool:
+    """Does the daemon send a message back to its sender? A client may set this bit on a regular message; that is none."""
+    return bool(kind & REJECT_MESS) and not kind & REGULAR_MESS
 
 
 def encode_header(header: Header) -> bytes:
@@ -251,7 +257,7 @@ def encode_message(message: Message) -> bytes:
         message.sender_order,
     )
     parts = [encode_header(header)]
-    if message.type & REJECT_MESS:
+    if is_reject(message.type):
         bits = ENDIAN_BITS if message.order == "<" else 0
         parts.append(struct.pack(f"{message.order}I", message.refused_type | bits))
     parts.extend(map(encode_name, message.groups))
@@ -260,13 +266,11 @@ def encode_message(message: Message) -> bytes:
 
 
 def decode_body(header: Header, rest: Buffer) -> Message:
-    """The message of `header` and the `header.rest_bytes` bytes that came behind it."""
+    """The message of `header` and exactly the `header.rest_bytes` bytes that came behind it."""
     kind, name, num_groups, message_type, _, order, sender_order = header
     data_at = num_groups * NAME_BYTES
-    if len(rest) != header.rest_bytes:
-        raise ProtocolError(f"{len(rest)} bytes follow a header that announces {header.rest_bytes}")
     refused_type = 0
-    if kind & REJECT_MESS:
+    if kind & REJECT_MESS and is_reject(kind):
         (refused_type,) = struct.unpack_from(f"{order}I", rest)
         refused_type &= ~ENDIAN_BITS
         rest = rest[REJECT_BYTES:]
@@ -276,7 +280,10 @@ def decode_body(header: Header, rest: Buffer) -> Message:
 
 def decode_message(data: bytes, bytes_max: int = RECEIVED_BYTES_MAX) -> Message:
     """`data` is one message, whole, and nothing else."""
-    return decode_body(decode_header(data, 0, bytes_max), data[HEADER_BYTES:])
+    header = decode_header(data, 0, bytes_max)
+    if len(data) != HEADER_BYTES + header.rest_bytes:
+        raise ProtocolError(f"{len(data)} bytes, but the header announces {HEADER_BYTES + header.rest_bytes}")
+    return decode_body(header, data[HEADER_BYTES:])
 
 
 # requests ------------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 
 from msgspec import Struct
 
-from common.bus.spread.codec import Message, decode_membership
+from common.bus.spread.codec import Message, decode_membership, is_reject
 from common.bus.spread.constants import (
     CAUSED_BY_DISCONNECT,
     CAUSED_BY_JOIN,
@@ -37,7 +37,7 @@ def spread_error(code: int) -> error:
     return error(code, ERROR_TEXTS.get(code, UNKNOWN_ERROR_TEXT))
 
 
-class GroupIdType:
+class GroupId:
     """Names one membership of one group. Can be compared for being the same, and nothing else."""
 
     __slots__ = ("_words",)
@@ -47,7 +47,7 @@ class GroupIdType:
         self._words = words
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, GroupIdType) and self._words == other._words
+        return isinstance(other, GroupId) and self._words == other._words
 
     def __repr__(self) -> str:
         return "<group_id {:08X}:{:08X}:{:08X}>".format(*self._words)
@@ -71,7 +71,7 @@ class MembershipMsgType(Struct, frozen=True, eq=False):
     reason: int
     msg_subtype: int
     group: str
-    group_id: GroupIdType | None
+    group_id: GroupId | None
     members: tuple[str, ...]
     extra: tuple[str, ...]
     changed_member: str | None
@@ -79,7 +79,7 @@ class MembershipMsgType(Struct, frozen=True, eq=False):
 
 
 class RefusedMsgType(Struct, frozen=True, eq=False):
-    """The daemon sent a message of ours back (REJECT). SpreadModule raises an error instead; `receive` does so too."""
+    """The daemon sent a message of ours back (REJECT), or one of no kind we know. SpreadModule's `receive` raises `error`."""
 
     wire_type: int
     groups: tuple[str, ...]
@@ -95,11 +95,11 @@ Received = RegularMsgType | MembershipMsgType | RefusedMsgType
 def received(message: Message) -> Received:
     """What `message` is to a user of SpreadModule. Raises ProtocolError for a membership body that makes no sense."""
     kind = message.type
-    if kind & REJECT_MESS:
-        return RefusedMsgType(message.refused_type | REJECT_MESS, message.groups)
-    if kind & REGULAR_MESS:  # first, because a sender may set membership bits on a regular message
+    if kind & REGULAR_MESS:  # first, because a sender may set the bits of the others on a regular message
         endian = int(message.sender_order != _NATIVE_ORDER)
         return RegularMsgType(message.name, message.groups, message.data, message.message_type, endian)
+    if is_reject(kind):
+        return RefusedMsgType(message.refused_type | REJECT_MESS, message.groups)
     if kind & MEMBERSHIP_MESS:
         return _membership(message)
     return RefusedMsgType(kind, message.groups)
@@ -113,7 +113,7 @@ def _membership(message: Message) -> MembershipMsgType:
         reason=reason,
         msg_subtype=message.type & (REG_MEMB_MESS | TRANSITION_MESS),
         group=message.name,
-        group_id=None if body.group_id is None else GroupIdType(body.group_id),
+        group_id=None if body.group_id is None else GroupId(body.group_id),
         members=message.groups,
         extra=extra,
         changed_member=extra[0] if extra and reason & _ONE_CHANGED else None,

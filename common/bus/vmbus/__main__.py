@@ -1,17 +1,18 @@
-"""`vmbus`: runs the embedded daemon in the foreground until SIGTERM or SIGINT. Only parses arguments and wires."""
+"""`vmbus`: runs the embedded daemon until SIGTERM or SIGINT. Only parses arguments and wires."""
 
 from __future__ import annotations
 
 import argparse
 import ctypes
-import logging
-import os
 import resource
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+
+from common import logs
+from common.config.model import LogConfig
+from common.daemon import CannotStart, Life, add_arguments, chosen, run
 
 from .config import BusDaemonConfig
 from .door import BusDaemonError
@@ -22,15 +23,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 MALLOC_MMAP_BYTES = 1024 * 1024  # larger than anything read or queued at a time
 MALLOC_TRIM_BYTES = 32 * 1024 * 1024  # what may lie idle after a burst
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-JOURNAL_PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 ADDRESSES = ("host", "port", "unix_path", "unix_mode", "name")  # fields of the configuration that have flags of their own
-
-
-class JournalFormatter(logging.Formatter):
-    """`<4>text`: the journal knows time and process, and takes the priority from the prefix (sd-daemon(3))."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return f"<{JOURNAL_PRIORITY.get(record.levelno, 6)}>{super().format(record)}"
 
 
 def listen_address(text: str) -> tuple[str, int]:
@@ -65,6 +58,15 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--name", default=default.name, help="daemon name in private addresses (default localhost)")
     made.add_argument("--log-level", type=str.upper, choices=LEVELS, default="INFO", metavar="LEVEL", help=", ".join(LEVELS))
+    made.add_argument(
+        "--log-target",
+        choices=("stderr", "syslog", "journal"),
+        default="stderr",
+        metavar="TARGET",
+        help="stderr, syslog or journal (default stderr; syslog with --daemon)",
+    )
+    made.add_argument("--log-file", type=Path, metavar="FILE", help="log to this file instead")
+    add_arguments(made)
     limits = made.add_argument_group("limits", "sizes in bytes, times in seconds")
     for field in fields(BusDaemonConfig):
         if field.name not in ADDRESSES:
@@ -86,16 +88,6 @@ def configuration(arguments: argparse.Namespace) -> BusDaemonConfig:
     return BusDaemonConfig(host, port, arguments.unix, arguments.unix_mode, arguments.name, **limits)
 
 
-def set_up_log(level: str) -> None:
-    """To standard error: for people with time and level, for the journal with its priority prefix."""
-    handler = logging.StreamHandler()
-    if "JOURNAL_STREAM" in os.environ and not sys.stderr.isatty():
-        handler.setFormatter(JournalFormatter("%(name)s: %(message)s"))
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler])
-
-
 def allow_descriptors(config: BusDaemonConfig) -> None:
     """Raise the soft limit of open files to what the configuration may need, as far as the hard limit lets us."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -104,7 +96,7 @@ def allow_descriptors(config: BusDaemonConfig) -> None:
         allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
         if allowed < wanted:
-            logging.getLogger("vmbus").warning(
+            logs.part("vmbus").warning(
                 "only %d open files are allowed: about %d sessions instead of %d",
                 allowed,
                 max(0, allowed - DESCRIPTORS_SPARE),
@@ -123,22 +115,30 @@ def keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, MALLOC_TRIM_BYTES)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    arguments = parser().parse_args(argv)
-    set_up_log(arguments.log_level)
-    config = configuration(arguments)
+def serve(life: Life, config: BusDaemonConfig) -> int:
     allow_descriptors(config)
     keep_freed_memory()
     try:
         server = Server(config)
     except BusDaemonError as fault:
-        print(f"vmbus: {fault}", file=sys.stderr)
-        return 2
+        raise CannotStart(str(fault)) from None
+
+    def stop() -> None:
+        life.wait()
+        server.stop()
+
     with server:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: server.stop())
-        server.serve()
+        life.thread("stop", stop)
+        life.ready("listening on {}:{}".format(*server.address))
+        server.serve(life.alive, life.alive_every_s)
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    config = configuration(arguments)
+    log = LogConfig("file" if arguments.log_file else arguments.log_target, arguments.log_file, arguments.log_level)
+    return run(chosen(arguments, "vmbus", log), lambda life: serve(life, config))
 
 
 if __name__ == "__main__":

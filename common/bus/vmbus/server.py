@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import select
 import socket
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from common.bus.spread.constants import AUTH_CHOICE_BYTES, JOIN_MESS, KILL_MESS
@@ -26,7 +27,7 @@ from .hub import Hub, Parcel
 from .notices import Notices
 from .pressure import CHUNK_COST, Pressure, backlog
 
-log = logging.getLogger("vmbus")
+log = logging.getLogger("vmherd.vmbus")
 
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
 TICK_S = 0.25  # how often time limits are looked at, while any is running
@@ -51,6 +52,7 @@ class Server:
         self._wake.setblocking(False)
         self._epoll = select.epoll()
         self._epoll.register(self._woken, IN)
+        self._rest_s = -1.0  # how long the loop may sleep while nothing happens
         self._listening = False
         self._listen(True)
         self._stopping = False
@@ -76,12 +78,15 @@ class Server:
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def serve(self) -> None:
-        """Work until `stop` is called; then every session is closed."""
+    def serve(self, alive: Callable[[], None] | None = None, alive_every_s: float = math.inf) -> None:
+        """Work until `stop` is called; then every session is closed. `alive` is called at least every `alive_every_s`."""
+        self._rest_s = alive_every_s if alive_every_s < math.inf else -1.0
         log.info("listening on %s:%d as daemon %s", *self.address, self._config.name)
         try:
             while not self._stopping:
                 self._round(self._epoll.poll(self._timeout_s()))
+                if alive is not None:
+                    alive()
             log.info("stopped with %d sessions", len(self._hub))
         finally:
             self.close()
@@ -111,7 +116,7 @@ class Server:
         if self._unfinished:
             return 0
         timed = self._greeting or self._pressure or self._blocked or self._door.full
-        return TICK_S if timed or self._notices.kept_back else -1
+        return TICK_S if timed or self._notices.kept_back else self._rest_s
 
     def _round(self, events: list[tuple[int, int]]) -> None:
         self._now = time.monotonic()
