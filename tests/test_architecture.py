@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("common", "vmmanager", "vmclient", "vmctl", "plugins", "demo")
 IMPURE = {"threading", "queue", "socket", "subprocess", "time", "random", "os", "logging", "signal", "selectors", "sqlite3"}
 PURE = (
+    "common/core.py",
     "common/protocol.py",
     "common/envelope.py",
     "common/msgpack_size.py",
@@ -46,6 +47,7 @@ PURE = (
     "vmmanager/acting.py",
     "vmmanager/asking.py",
     "vmmanager/context.py",
+    "vmmanager/decisions.py",
     "vmmanager/followers.py",
     "vmmanager/history.py",
     "vmmanager/keybook.py",
