@@ -55,11 +55,12 @@ def test_the_pages_show_command_lines() -> None:
 def test_each_command_line_parses(page: str, line: int, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     program, *words = shlex.split(text)
     words = vmctl.with_silence_add(words) if program == "vmctl" else words
+    refused: object = 0
     try:
-        code = PARSERS[program]().parse_args(words) and 0
+        PARSERS[program]().parse_args(words)
     except SystemExit as end:  # --help ends with 0
-        code = end.code
-    assert not code, f"{page}:{line}: {text}\n{capsys.readouterr().err}"
+        refused = end.code
+    assert not refused, f"{page}:{line}: {text}\n{capsys.readouterr().err}"
 
 
 def slug(heading: str) -> str:
@@ -100,30 +101,23 @@ def snippets() -> list[tuple[str, int, str]]:
     ]
 
 
-def sections(text: str) -> list[str]:
-    return re.findall(r"^\[(\w+)\]", text, re.MULTILINE)
-
-
 def load(text: str, folder: Path) -> None:
-    """As the daemon to which the sections belong would. Raises ConfigurationError."""
+    """Each section in the file where it belongs, as the daemon to which it belongs would. Raises ConfigurationError."""
     client, manager = folder / "vmclient.ini", folder / "vmmanager.ini"
-    first = sections(text)[0]
-    if first in ("client", "programs", "bus", "log"):
-        client.write_text(text)
-        load_client(client)
-    elif first == "manager":
-        manager.write_text(text)
-        load_manager(manager)
-    elif re.search(r"^expr *=", text, re.MULTILINE):
-        manager.write_text("")
-        (folder / "triggers.d").mkdir()
-        (folder / "triggers.d/shown.ini").write_text(text)
-        load_manager(manager)
-    else:
-        client.write_text("")
-        (folder / "properties.d").mkdir()
-        (folder / "properties.d/shown.ini").write_text(text)
-        load_client(client)
+    files = {client: "", manager: "", folder / "triggers.d/shown.ini": "", folder / "properties.d/shown.ini": ""}
+    is_managers = re.search(r"^(\[manager\]|expr *=)", text, re.MULTILINE) is not None
+    for section in re.split(r"^(?=\[\w+\])", text, flags=re.MULTILINE):
+        name = section.partition("]")[0].removeprefix("[")
+        if name in ("client", "manager", "programs", "bus", "log", "paths"):
+            files[manager if is_managers else client] += section
+        else:
+            kind = "triggers" if re.search(r"^expr *=", section, re.MULTILINE) else "properties"
+            files[folder / f"{kind}.d/shown.ini"] += section
+    for path, held in files.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(held)
+    load_client(client)
+    load_manager(manager)
 
 
 @pytest.mark.parametrize(("page", "line", "text"), snippets())
