@@ -2,7 +2,7 @@
 PYTHON ?= python3
 V := .venv/bin
 
-.PHONY: venv test quick lint bench demo run install clean
+.PHONY: venv test quick lint bench bench-plots demo run install clean
 
 venv: .venv/stamp
 .venv/stamp: setup.py
@@ -31,6 +31,19 @@ run: venv
 # For real: PREFIX, DESTDIR, PYTHON, SERVICES as conf/install says.
 install:
 	conf/install
+
+# Figures, with the machine they were measured on. VMHERD_SPREAD=PORT@HOST measures a real Spread daemon beside ours.
+bench: venv
+	$(V)/python -m bench.bus
+	$(V)/python -m bench.fleet
+	$(V)/python -m bench.execute
+	$(V)/python -m bench.triggers
+	$(V)/python -m bench.client_rest
+
+# The prototype's four plots; takes about half an hour.
+bench-plots: venv
+	$(V)/pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(V)/python -m bench.fleet --plots docs/plots
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

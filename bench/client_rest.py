@@ -2,9 +2,10 @@
 
     python -m bench.client_rest [--seconds 120] [--ticks 60] [--properties 20]
 
-CPU is the growth of utime + stime of all processes of the tree (proc(5), clock ticks of 10 ms, so a short run has an error of one
-tick per process; the figure is printed with that error). Memory counts each page once, as this machine alone would: pages that two
-processes of the tree share count once, those shared with strangers count in full (PSS would divide them by the strangers as well).
+CPU is the growth of utime + stime of all processes of the tree (proc(5), clock ticks of 10 ms, so a short run has an error of
+one tick per process; the figure is printed with that error). Memory counts each page once, as this machine alone would: pages
+that two processes of the tree share count once, those shared with strangers count in full (PSS would divide them by the
+strangers as well).
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ GOAL_CPU, GOAL_BYTES = 0.001, 40_000_000
 READERS = (
     ("ram", "MemFree"), ("ram", "MemAvailable"), ("ram", "SwapFree"), ("ram", "Cached"), ("ram", "Dirty"),
     ("cpu", "percent"), ("cpu", "iowait"), ("cpu", "steal"), ("load", "1"), ("load", "5"), ("load", "15"),
-    ("disk", "/, percent"), ("disk", "/, free"), ("disk", "/, inodes_percent"), ("net", "lo, rate_recv"), ("net", "lo, rate_sent"),
-    ("uptime", ""), ("users", ""), ("file", "/etc/passwd, mtime"), ("process", "vmclient"),
+    ("disk", "/, percent"), ("disk", "/, free"), ("disk", "/, inodes_percent"), ("net", "lo, rate_recv"),
+    ("net", "lo, rate_sent"), ("uptime", ""), ("users", ""), ("file", "/etc/passwd, mtime"), ("process", "vmclient"),
 )  # fmt: skip
 
 
@@ -53,12 +54,10 @@ def report(figures: dict[str, float]) -> None:
     print(f"  CPU      {share:.4%} of a core (+- {error:.4%}); goal < {GOAL_CPU:.1%}: {verdict}")
     verdict = "met" if figures["bytes_once"] <= GOAL_BYTES else "missed"
     print(f"  memory   {figures['bytes_once'] / 1e6:.1f} MB, each page once; goal < {GOAL_BYTES / 1e6:.0f} MB: {verdict}")
-    print(
-        f"           {figures['pss'] / 1e6:.1f} MB PSS, {figures['rss'] / 1e6:.1f} MB sum of RSS, {figures['private_dirty'] / 1e6:.1f} MB private"
-    )
-    print(
-        f"  wake-ups {figures['wakeups_per_s']:.2f} per second, {figures['threads']:.0f} threads in {figures['processes']:.0f} processes"
-    )
+    pss, rss, private = (figures[name] / 1e6 for name in ("pss", "rss", "private_dirty"))
+    print(f"           {pss:.1f} MB PSS, {rss:.1f} MB sum of RSS, {private:.1f} MB private")
+    threads, processes = figures["threads"], figures["processes"]
+    print(f"  wake-ups {figures['wakeups_per_s']:.2f} per second, {threads:.0f} threads in {processes:.0f} processes")
 
 
 def measure(folder: Path, seconds: float, ticks: float, count: int) -> dict[str, float]:

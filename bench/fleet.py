@@ -37,7 +37,7 @@ history_keep = 10
 daemon = {port}@127.0.0.1
 [log]
 target = stderr
-level = WARNING
+level = ERROR
 [paths]
 state = state
 run = run
@@ -86,9 +86,9 @@ def fleet(clients: int, size: int, *, ticks: float = -1.0, query_s: float = 0.0)
             (folder / "triggers.d").mkdir(mode=0o700)
             (folder / "triggers.d" / "query.ini").write_text(QUERY_INI.format(ticks=query_s))
             (folder / "triggers.d" / "query.ini").chmod(0o600)
-        manager = stack.enter_context(_process("vmmanager", "--config", str(folder / "vmmanager.ini")))
+        manager = stack.enter_context(daemon("vmmanager", "--config", str(folder / "vmmanager.ini")))
         link = Link(folder / "run" / "vmmanager.sock", answer_s=START_S)
-        _wait(lambda: (folder / "run" / "vmmanager.sock").exists() and link.ask("status")["leading"], "the manager leads")
+        wait(lambda: (folder / "run" / "vmmanager.sock").exists() and link.ask("status")["leading"], "the manager leads")
         share = -(-clients // CLIENT_PROCESSES)
         starting = [
             stack.enter_context(_clients(address[1], first, min(share, clients - first), size, ticks, keys))
@@ -97,12 +97,12 @@ def fleet(clients: int, size: int, *, ticks: float = -1.0, query_s: float = 0.0)
         for process in starting:
             assert process.stdout is not None
             process.stdout.readline()
-        _wait(lambda: link.ask("status")["clients"]["connected"] == clients, f"{clients} clients are connected")
+        wait(lambda: link.ask("status")["clients"]["connected"] == clients, f"{clients} clients are connected")
         yield Fleet(link, psutil.Process(manager.pid), address[1])
 
 
 @contextlib.contextmanager
-def _process(module: str, *words: str, stdout: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def daemon(module: str, *words: str, stdout: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen([sys.executable, "-m", module, *words], stdout=stdout, env=os.environ) as process:
         try:
             yield process
@@ -111,7 +111,7 @@ def _process(module: str, *words: str, stdout: int | None = None) -> Iterator[su
 
 
 def _clients(port: int, first: int, count: int, size: int, ticks: float, keys: Path) -> contextlib.AbstractContextManager:  # type: ignore[type-arg]
-    return _process(
+    return daemon(
         "bench.fleetclients",
         *("--daemon", f"{port}@127.0.0.1", "--first", str(first), "--count", str(count)),
         *("--bytes", str(size), "--ticks", str(ticks), "--local-keys", str(keys)),
@@ -119,7 +119,7 @@ def _clients(port: int, first: int, count: int, size: int, ticks: float, keys: P
     )
 
 
-def _wait(ready: object, what: str) -> None:
+def wait(ready: object, what: str) -> None:
     assert callable(ready)
     end = time.monotonic() + START_S
     while not ready():
@@ -152,9 +152,9 @@ def cost(clients: int, size: int, seconds: float, query_s: float) -> Cost:
     """The manager's use while `client_query` asks all clients for everything each `query_s`."""
     with fleet(clients, size, query_s=query_s) as farm:
         time.sleep(2.0)
-        before, bytes_before, started = farm.manager.cpu_times(), _bus_bytes(farm), time.monotonic()
+        before, bytes_before, started = farm.manager.cpu_times(), bus_bytes(farm), time.monotonic()
         time.sleep(seconds)
-        after, bytes_after, took = farm.manager.cpu_times(), _bus_bytes(farm), time.monotonic() - started
+        after, bytes_after, took = farm.manager.cpu_times(), bus_bytes(farm), time.monotonic() - started
         cpu = (after.user + after.system - before.user - before.system) / took
         return Cost(
             clients,
@@ -165,7 +165,7 @@ def cost(clients: int, size: int, seconds: float, query_s: float) -> Cost:
         )
 
 
-def _bus_bytes(farm: Fleet) -> tuple[int, int]:
+def bus_bytes(farm: Fleet) -> tuple[int, int]:
     """Payload bytes that the manager received and sent."""
     bus = farm.link.ask("status")["bus"]
     return int(bus["received_bytes"]), int(bus["sent_bytes"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import matplotlib
 
-from bench.fleet import Cost, _bus_bytes, cost, fleet
+from bench.fleet import Cost, bus_bytes, cost, fleet
 
 COUNTS = (10, 50, 100, 200, 300, 500, 1000)
 SIZES = (10_000, 100_000)
@@ -74,11 +74,11 @@ def _instant(path: Path, seconds: float) -> None:
     for size in SIZES:
         with fleet(INSTANT_CLIENTS, size, query_s=10.0) as farm:
             times, rates = [], []
-            before, at = sum(_bus_bytes(farm)), time.monotonic()
+            before, at = sum(bus_bytes(farm)), time.monotonic()
             begun = at
             while at - begun < min(seconds, 40.0):
                 time.sleep(INSTANT_STEP_S)
-                now, total = time.monotonic(), sum(_bus_bytes(farm))
+                now, total = time.monotonic(), sum(bus_bytes(farm))
                 times.append(now - begun)
                 rates.append((total - before) / (now - at) / 1e6)
                 before, at = total, now

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Union
 
 from common.plugin import Site
-from common.protocol import Value
+from common.value import Value
 
 SIMPLE = (str, int, float, bool)
 BOOLS = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}

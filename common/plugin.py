@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from common.config.model import ProgramConfig
-from common.protocol import Value
+from common.value import Value
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

@@ -13,7 +13,6 @@ import resource
 import selectors
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +48,7 @@ def run_program(
 ) -> Finished:
     """Raises NotStarted. Never takes much longer than `timeout_s`."""
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2)] if detached else []
+        files = [stack.enter_context(_nameless_file()) for _ in range(2)] if detached else []
         try:
             process = subprocess.Popen(
                 list(argv),
@@ -150,6 +149,15 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(1.0)
+
+
+def _nameless_file() -> IO[bytes]:
+    """Gone when the last one closes it. What a service writes there after its start is lost, but does not end it."""
+    try:
+        number = os.open("/tmp", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:
+        number = os.memfd_create("output")  # a file system without O_TMPFILE
+    return open(number, "w+b", buffering=0)
 
 
 def _text(data: bytes, bytes_max: int) -> str:

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from common.bus.contract import PAYLOAD_BYTES_MAX
 from common.msgpack_size import objects_over
+from common.value import DEPTH_MAX as DEPTH_MAX
+from common.value import Value as Value  # part of the protocol; stands there so that workers need not load this
 
 GROUP_MANAGERS = "managers"
 GROUP_CLIENTS = "clients"
 
 RESERVED = frozenset({GROUP_MANAGERS, GROUP_CLIENTS, "all"})  # no daemon may be called so
 
-DEPTH_MAX = 16  # lists and dicts within each other, in one Value; a deeper one would overflow the stack of who prints it
 ITEMS_MAX = 10_000  # readings, errors or names in one message
 OBJECTS_MAX = 1_000_000  # msgpack objects in one message: one byte of it can become 72 bytes of memory, an empty dict
 
@@ -36,10 +37,6 @@ Names = Annotated[tuple[Name, ...], Meta(max_length=ITEMS_MAX)]
 Text = Annotated[str, Meta(max_length=65536)]
 Word = Annotated[str, Meta(max_length=255)]
 Seconds = Annotated[float, Meta(ge=0, le=1e10)]  # so neither NaN nor infinite
-
-Value = None | bool | int | float | str | list[Any] | dict[str, Any]
-"""What a property or a result may be: what msgpack and JSON both carry, at most DEPTH_MAX deep. Whole numbers have 64 bits."""
-
 
 Values = dict[Annotated[str, Meta(max_length=255)], Value]
 _PLAIN = frozenset({type(None), bool, int, float, str})

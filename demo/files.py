@@ -29,8 +29,8 @@ HOSTS = (Host("desk1", ("desks",)), Host("mail1", ("mailers",)), Host("mail2", (
 VICTIM = "mail2"
 
 CHANGES = (
-    f"client_alive_check waits {SILENT_S} s instead of {SILENT_S_SHIPPED} s, and besides printing asks {WATCHER} to run `page`",
-    "client_query asks every 5 s instead of every 30 s; ram_free is read every 2 s instead of every 60 s",
+    f"client_alive_check: silent after {SILENT_S} s, not {SILENT_S_SHIPPED} s; also asks {WATCHER} to run `page`",
+    "client_query: every 5 s, not 30 s; ram_free: read every 2 s, not 60 s",
 )
 
 
@@ -111,7 +111,8 @@ def _trigger(name: str) -> str:
     text = section(name)
     if name == "client_query":
         return replaced(text, "ticks = 30", "ticks = 5")
-    lines = replaced(text, str(SILENT_S_SHIPPED), str(SILENT_S)).split("\n")
+    text = replaced(replaced(text, str(SILENT_S_SHIPPED), str(SILENT_S)), "2 min!", f"{SILENT_S} s:")
+    lines = text.split("\n")
     place = next((at for at, line in enumerate(lines) if "print" in line), None)
     if place is None:
         raise Missing("client_alive_check in conf/examples prints nothing any more")

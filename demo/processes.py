@@ -22,6 +22,9 @@ START_S = 20.0
 STOP_S = 8.0
 TAIL_LINES = 15
 PR_SET_PDEATHSIG = 1  # prctl(2)
+PREFIX = "vmherd-demo-"
+SOCKET_BYTES_MAX = 107  # unix(7): sun_path has 108 with its NUL
+SOCKET_TAIL_BYTES = len(f"/{PREFIX}xxxxxxxx/{MANAGER}/run/vmmanager.sock")
 
 
 class Failed(Exception):
@@ -32,7 +35,7 @@ class Farm:
     """A folder, a bus, a manager, clients. Use as a context manager: at its end no process and no file is left."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="vmherd-demo-"))
+        self.folder = _folder()
         self.started_at = time.monotonic()
         self.port = 0
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -157,6 +160,12 @@ class Farm:
                 process.wait()
         for log in self._logs:
             log.close()
+
+
+def _folder() -> Path:
+    """Where TMPDIR says, or below /tmp where that would make the socket's path too long."""
+    below = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix=PREFIX, dir=below if len(below) <= SOCKET_BYTES_MAX - SOCKET_TAIL_BYTES else "/tmp"))
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -23,9 +23,10 @@ def start(farm: Farm, show: Show) -> None:
     show.say(f"vmmanager {files.MANAGER} is up and leads")
     farm.start_clients()
     show.say("the clients are connected: " + ", ".join(f"{host.name} ({', '.join(host.groups)})" for host in files.HOSTS))
-    show.say("rules of the prototype, from conf/examples: [ram_free] [client_query] [client_alive_check]; changed here:")
+    show.plain()
+    show.plain("Rules of the prototype, from conf/examples: [ram_free] [client_query] [client_alive_check]")
     for change in files.CHANGES:
-        show.plain(f"            - {change}")
+        show.plain(f"  changed here: {change}")
 
 
 def demo(farm: Farm, show: Show) -> str:
@@ -61,9 +62,16 @@ def _table(farm: Farm, show: Show) -> None:
 def _rule(farm: Farm, name: str) -> str:
     """How often its code ran, and what it last asked for of whom."""
     shown = farm.ask("trigger", "show", name)
-    wishes = [wish for firing in shown["firings"] for wish in firing["wishes"]]
-    asked = f"asked {', '.join(wishes[0]['targets']) or 'all'} to {wishes[0]['verb']}" if wishes else "had nothing to ask for"
-    return f"[{name}] ran {shown['fired']} times and {asked.replace('_', ' ')}"
+    wish = next((wish for firing in shown["firings"] for wish in firing["wishes"]), None)
+    times = "once" if shown["fired"] == 1 else f"{shown['fired']} times"
+    return f"[{name}] ran {times} and {_asked(wish) if wish else 'had nothing to ask for'}"
+
+
+def _asked(wish: dict[str, Any]) -> str:
+    """`asked desk1 to run page`."""
+    parameters = wish["arguments"].get("parameters") or {}
+    deed = f"run {parameters.get('program')}" if wish["verb"] == "execute" else "tell their properties"
+    return f"asked {', '.join(wish['targets']) or 'all clients'} to {deed}"
 
 
 def _watch(farm: Farm, show: Show, for_s: float) -> None:
@@ -107,8 +115,7 @@ def _noted(farm: Farm, killed_at: float) -> list[str]:
     firing = farm.wait("the manager has noted what came of the firing", lambda: _firing(farm))
     told.append((firing["at"], f"trigger client_alive_check fired and printed: {firing['printed'][0]}"))
     wish = firing["wishes"][0]
-    asked = f"it asked {', '.join(wish['targets'])} to run {wish['arguments'].get('parameters', {}).get('program')}"
-    told.append((firing["at"], asked))
+    told.append((firing["at"], f"it {_asked(wish)}"))
     told.append(((farm.folder / files.PAGED).stat().st_mtime, f"{wish['targets'][0]} ran it; its answer: {firing['outcome']}"))
     return [f"{at - killed_at:+6.1f} s  {text}" for at, text in sorted(told, key=lambda each: each[0])]
 

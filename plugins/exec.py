@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from common.config.model import ProgramConfig
 from common.plugin import CommandFailed, Refused, Site, Unknown, command, reader
 from common.program import Finished, NotStarted, run_program
-from common.protocol import Value
+from common.value import Value
 from plugins.perfdata import parse
 
 STATUS = {0: "ok", 1: "warning", 2: "critical", 3: "unknown"}

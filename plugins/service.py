@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Literal
 
 from common.plugin import CommandFailed, Refused, Site, Unknown, command, reader
 from common.program import Finished, NotStarted, run_program
-from common.protocol import Value
+from common.value import Value
 
 Manager = Literal["systemd", "openrc", "sysv"]
 Action = Literal["start", "stop", "restart", "reload", "status"]
@@ -32,7 +31,13 @@ class Places:
     systemd: Path = Path("/run/systemd/system")
     openrc: Path = Path("/run/openrc")
     scripts: Path = Path("/etc/init.d")
-    which: Callable[[str], str | None] = shutil.which
+    path: tuple[Path, ...] = tuple(
+        Path(folder) for folder in ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+    )
+
+    def which(self, program: str) -> str | None:
+        """Where the program is; not by $PATH, which whoever starts a daemon by hand may have set."""
+        return next((str(folder / program) for folder in self.path if os.access(folder / program, os.X_OK)), None)
 
 
 @reader("service")

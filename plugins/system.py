@@ -1,7 +1,8 @@
 """Readers of the machine itself: ram, cpu, load, disk, net, uptime, process, file, users, temperature.
 
-Values come from psutil and /proc; fields keep the names they have there. cpu and the rates of net are averages since the
-previous read by the same process; the first read looks twice, a moment apart.
+Values come from /proc and psutil; fields keep the names they have there. cpu and the rates of net are averages since the
+previous read by the same process; the first read looks twice, a moment apart. psutil is loaded by the first reader that needs
+it, because a worker without it is 2 MB smaller.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
-
-import psutil
+from typing import TYPE_CHECKING, Literal
 
 from common.plugin import Measured, Unknown, reader
-from common.protocol import Value
+from common.value import Value
+
+if TYPE_CHECKING:
+    import psutil
 
 APART_S = 0.2  # two looks closer together than this say more about chance than about the machine
 MEMINFO = Path("/proc/meminfo")
+STAT = Path("/proc/stat")
+NET_DEV = Path("/proc/net/dev")
+CPU_FIELDS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "guest", "guest_nice")
 
 Looking = Callable[[], dict[str, float]]
 Look = tuple[float, dict[str, float]]
@@ -50,7 +55,7 @@ def meminfo(text: str) -> dict[str, int]:
 @reader("cpu", unit="%")
 def cpu(field: str = "percent") -> float:
     """Share of all CPUs' time: percent (all but idle and iowait), or only user, system, idle, iowait, steal, irq, nice, ..."""
-    before, now = two_looks("cpu", lambda: dict(psutil.cpu_times()._asdict()))
+    before, now = two_looks("cpu", lambda: cpu_times(STAT.read_text(encoding="ascii", errors="replace")))
     spent = {name: max(0.0, now[1][name] - before[1].get(name, 0.0)) for name in now[1]}
     for name, within in (("guest", "user"), ("guest_nice", "nice")):  # the kernel counts these twice; proc(5)
         if name in spent:
@@ -62,6 +67,12 @@ def cpu(field: str = "percent") -> float:
     if field not in spent:
         raise Unknown(f"no field {field}; there are: {', '.join(sorted(spent))}")
     return round(100.0 * spent[field] / total, 2)
+
+
+def cpu_times(text: str) -> dict[str, float]:
+    """The first line of /proc/stat: clock ticks of all CPUs since boot by kind; proc(5)."""
+    line = next((line for line in text.splitlines() if line.startswith("cpu ")), "")
+    return dict(zip(CPU_FIELDS, map(float, line.split()[1:]), strict=False))
 
 
 @reader("load")
@@ -116,16 +127,32 @@ def net(interface: str = "", field: NetField = "rate_recv") -> Measured:
 
 
 def _counters(interface: str) -> dict[str, float]:
-    every = psutil.net_io_counters(pernic=True)
-    chosen = [every[interface]] if interface in every else [one for name, one in every.items() if name != "lo"]
+    every = net_dev(NET_DEV.read_text(encoding="utf-8", errors="replace"))
     if interface and interface not in every:
         raise Unknown(f"no interface {interface}; there are: {', '.join(sorted(every))}")
+    chosen = [counters for name, counters in every.items() if (name == interface if interface else name != "lo")]
     if not chosen:
         raise Unknown("no interface but lo")
-    return {name: sum(getattr(one, name) for one in chosen) for name in chosen[0]._fields}
+    return {name: sum(one[name] for one in chosen) for name in chosen[0]}
+
+
+def net_dev(text: str) -> dict[str, dict[str, float]]:
+    """/proc/net/dev by interface; names as psutil has them. proc(5): 8 counters of what was received, 8 of what was sent."""
+    every: dict[str, dict[str, float]] = {}
+    for line in text.splitlines():
+        name, colon, rest = line.rpartition(":")
+        numbers = rest.split()
+        if colon and len(numbers) >= 16:
+            received, sent = numbers[:4], numbers[8:12]
+            values = map(float, (*received, *sent))
+            names = ("bytes_recv", "packets_recv", "errin", "dropin", "bytes_sent", "packets_sent", "errout", "dropout")
+            every[name.strip()] = dict(zip(names, values, strict=True))
+    return every
 
 
 def _link(interface: str, field: str) -> Measured:
+    import psutil
+
     links = psutil.net_if_stats()
     if interface not in links:
         raise Unknown(f"no interface {interface or 'given'}; there are: {', '.join(sorted(links))}")
@@ -155,6 +182,8 @@ def process(name: str, field: ProcessField = "count", match: Literal["name", "co
     """Processes called `name` (or whose command line holds it: match = command). Sums over all; `age` is that of the oldest.
 
     count is 0 where there is none; the other fields are unknown then."""
+    import psutil
+
     found = [one for one in psutil.process_iter() if _matches(one, name, match)]
     if field == "count":
         return Measured(len(found), "")
@@ -175,6 +204,8 @@ def process(name: str, field: ProcessField = "count", match: Literal["name", "co
 
 
 def _matches(one: psutil.Process, name: str, match: str) -> bool:
+    import psutil
+
     try:
         if match == "command":
             return name in " ".join(one.cmdline()) and one.pid != os.getpid()
@@ -240,6 +271,8 @@ _KINDS = {
 @reader("users")
 def users(field: Literal["count", "names"] = "count") -> Value:
     """Who is logged in (utmp): how many sessions, or the different names."""
+    import psutil
+
     sessions = psutil.users()
     if field == "count":
         return len(sessions)
@@ -250,6 +283,8 @@ def users(field: Literal["count", "names"] = "count") -> Value:
 @reader("temperature", unit="°C")
 def temperature(sensor: str = "", field: Literal["current", "high", "critical"] = "current") -> float:
     """The hottest sensor whose chip or label holds `sensor` (all where it is empty); unknown where the machine has none."""
+    import psutil
+
     every = psutil.sensors_temperatures()
     readings = [
         getattr(one, field) for chip, ones in every.items() for one in ones if sensor.lower() in f"{chip} {one.label}".lower()

@@ -1,46 +1,49 @@
-"""What the client and a worker process say to each other: structs and their frames. No process, no socket.
+"""What the client and a worker process say to each other, and how it is framed. No process, no socket.
 
-A frame is four bytes of length, big-endian, and msgpack. Neither side trusts the other's length: FrameFault at once.
+A frame is four bytes of length, big-endian, and JSON: `["done", {...}]`. JSON and dataclasses, because both come with Python: a
+worker that loads nothing more stays small. What a worker says may be forged by a plugin, so the client checks it (hearing.py).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
-import msgspec
-from msgspec import Struct
+from common.config.model import ProgramConfig, Where
+from common.value import Value
 
-from common.config.model import ProgramConfig
-from common.protocol import Value
-
-FRAME_BYTES_MAX = 20 * 1024 * 1024  # a value of 16 MiB and what is around it
+FRAME_BYTES_MAX = 40 * 1024 * 1024  # a value of 16 MiB, escaped, and what is around it
 HEAD_BYTES = 4
+Kind = Literal["reader", "command"]
 
 
 class FrameFault(Exception):
     """Bytes that the other side cannot have meant."""
 
 
-class Setup(Struct, frozen=True, tag="setup"):
+@dataclass(frozen=True, slots=True)
+class Setup:
     """The first frame to a worker: which modules to import, and what the client's file lets plugins know.
 
     `excluded`: modules that ended or held up an earlier worker while being imported, and how."""
 
     client: str
-    modules: tuple[str, ...]
-    folder: str
-    excluded: dict[str, str]
-    programs: dict[str, ProgramConfig]
-    services: tuple[str, ...]
-    data_bytes_max: int  # 0: no limit
+    modules: tuple[str, ...] = ()
+    folder: str = ""
+    excluded: dict[str, str] = field(default_factory=dict)
+    programs: tuple[ProgramConfig, ...] = ()
+    services: tuple[str, ...] = ()
+    data_bytes_max: int = 0  # 0: no limit
 
 
-class Job(Struct, frozen=True, tag="job"):
+@dataclass(frozen=True, slots=True)
+class Job:
     """One read or one command. `check`: would its parameters do? Nothing is run, the answer is `ok` or `refused`."""
 
     id: int
-    kind: Literal["reader", "command"]
+    kind: Kind
     plugin: str
     positional: tuple[str, ...]
     named: dict[str, Value]
@@ -49,31 +52,34 @@ class Job(Struct, frozen=True, tag="job"):
     check: bool = False
 
 
-class Importing(Struct, frozen=True, tag="importing"):
+@dataclass(frozen=True, slots=True)
+class Importing:
     """Said before each module, so that one that kills the worker is known by name."""
 
     module: str
 
 
-class Entry(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Entry:
     """One plugin found."""
 
-    kind: Literal["reader", "command"]
+    kind: Kind
     name: str
     module: str
-    subject: str
+    subject: str = ""
 
 
-class Ready(Struct, frozen=True, tag="ready"):
+@dataclass(frozen=True, slots=True)
+class Ready:
     """All modules are imported, or are not, and why."""
 
     plugins: tuple[Entry, ...]
     faults: dict[str, str]
 
 
-class Done(Struct, frozen=True, tag="done"):
-    """A job ended. `refused`: its parameters do not suit, nothing was run; `spoiled`: why this worker
-    should take no more jobs."""
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A job ended. `refused`: its parameters do not suit, nothing was run; `spoiled`: why this worker should go."""
 
     id: int
     kind: Literal["ok", "error", "refused"]
@@ -85,7 +91,8 @@ class Done(Struct, frozen=True, tag="done"):
     spoiled: str = ""
 
 
-class Log(Struct, frozen=True, tag="log"):
+@dataclass(frozen=True, slots=True)
+class Log:
     """A line for the client's log."""
 
     level: str
@@ -94,18 +101,27 @@ class Log(Struct, frozen=True, tag="log"):
 
 ToWorker = Setup | Job
 FromWorker = Importing | Ready | Done | Log
-
-_encoder = msgspec.msgpack.Encoder()
-to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
-from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
+KINDS: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in (Setup, Job, Importing, Ready, Done, Log)}
 
 
 def frame(what: ToWorker | FromWorker) -> bytes:
-    """Raises TypeError, ValueError, OverflowError or RecursionError for what msgpack cannot carry, FrameFault for too much."""
-    body = _encoder.encode(what)
+    """Raises TypeError, ValueError or RecursionError for what JSON cannot carry, FrameFault for too much."""
+    body = json.dumps([type(what).__name__.lower(), what], default=_members, allow_nan=False).encode()
     if len(body) > FRAME_BYTES_MAX:
         raise FrameFault(f"{len(body)} bytes, the limit is {FRAME_BYTES_MAX}")
     return len(body).to_bytes(HEAD_BYTES, "big") + body
+
+
+def told(body: bytes) -> ToWorker:
+    """What the client told a worker; that one is believed."""
+    name, members = json.loads(body)
+    if name == "job":
+        return Job(**members | {"positional": tuple(members["positional"])})
+    programs = tuple(
+        ProgramConfig(**one | {"argv": tuple(one["argv"]), "where": Where(**one["where"])}) for one in members["programs"]
+    )
+    lists = {key: tuple(members[key]) for key in ("modules", "services")}
+    return Setup(**members | lists | {"programs": programs})
 
 
 class Frames:
@@ -128,9 +144,5 @@ class Frames:
             yield body
 
 
-def heard(body: bytes) -> FromWorker:
-    """Raises FrameFault."""
-    try:
-        return from_worker.decode(body)
-    except (msgspec.DecodeError, RecursionError, ValueError, OverflowError) as fault:
-        raise FrameFault(f"not a frame: {fault}") from None
+def _members(what: Any) -> dict[str, Any]:
+    return {one.name: getattr(what, one.name) for one in fields(what)}

@@ -14,7 +14,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 
-from vmclient.frames import Frames, FromWorker, ToWorker, frame, heard
+from vmclient.frames import Frames, FromWorker, ToWorker, frame
+from vmclient.hearing import heard
 
 READ_BYTES = 65_536
 OUTPUT_KEPT_BYTES = 60_000  # of one job; the protocol's texts take 65,536

@@ -352,5 +352,4 @@ def runner_limits(parallel: int) -> Limits:
 def setup_of(config: ClientConfig, data_bytes: int) -> Setup:
     """What the workers of this configuration are told."""
     folder = str(config.paths.plugins) if config.paths.plugins else ""
-    programs = {program.name: program for program in config.programs}
-    return Setup(config.name, config.plugins, folder, {}, programs, config.services, data_bytes)
+    return Setup(config.name, config.plugins, folder, {}, config.programs, config.services, data_bytes)

@@ -8,6 +8,7 @@ is gone.
 from __future__ import annotations
 
 import gc
+import json
 import os
 import resource
 import signal
@@ -15,14 +16,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-import msgspec
-
+from common.config.model import ProgramConfig
 from common.parameters import ParameterFault
 from common.plugin import CommandFailed, Measured, Refused, Site, Unknown
-from common.protocol import Value
-from vmclient.frames import Done, Frames, Importing, Job, Log, Ready, Setup, ToWorker, frame, to_worker
+from common.value import Value, plain
+from vmclient.frames import Done, Frames, Importing, Job, Log, Ready, Setup, ToWorker, frame, told
 from vmclient.loader import Found, Loader, said
 
 ALARM_AFTER_S = 5  # past the client's own limit: only when nobody is left to kill us
@@ -39,6 +40,7 @@ class Worker:
         self._pid = os.getpid()
         self._found: dict[tuple[str, str], Found] = {}
         self._setup: Setup | None = None
+        self._programs: dict[str, ProgramConfig] = {}
         self._deadline = 0.0
         self._lines_left = 0
 
@@ -47,7 +49,7 @@ class Worker:
         frames = Frames()
         while data := self._channel.recv(RECEIVE_BYTES):
             for body in frames.feed(data):
-                self._obey(to_worker.decode(body))
+                self._obey(told(body))
 
     def _obey(self, what: ToWorker) -> None:
         if isinstance(what, Setup):
@@ -62,6 +64,7 @@ class Worker:
     def _prepare(self, setup: Setup) -> None:
         _limit(setup.data_bytes_max)
         self._setup = setup
+        self._programs = {program.name: program for program in setup.programs}
         loader = Loader(lambda module: self._say(Importing(module)), setup.excluded)
         loader.load(setup.modules, setup.folder)
         self._found = loader.found
@@ -76,7 +79,7 @@ class Worker:
         self._stay_parent()
         flush()
         spoiled = done.spoiled or ("it left processes behind" if has_children() else "")
-        done = msgspec.structs.replace(done, elapsed_s=time.monotonic() - started, spoiled=spoiled)
+        done = replace(done, elapsed_s=time.monotonic() - started, spoiled=spoiled)
         try:
             return frame(done)
         except Exception as fault:  # noqa: BLE001 - a value that msgpack cannot carry
@@ -123,7 +126,7 @@ class Worker:
         if setup is None:
             raise Refused("the worker is not set up")
         return Site(
-            setup.client, setup.programs, setup.services, self._log, lambda: max(0.0, self._deadline - time.monotonic())
+            setup.client, self._programs, setup.services, self._log, lambda: max(0.0, self._deadline - time.monotonic())
         )
 
     def _log(self, text: str, level: str = "info") -> None:
@@ -141,12 +144,12 @@ class Worker:
 
 
 def carried(value: object, bytes_max: int) -> Value:
-    """The value as msgpack carries it: sets are lists, keys are text. Raises ValueError (too large), what msgspec raises."""
-    plain: Value = msgspec.to_builtins(value, str_keys=True)
-    size = len(msgspec.msgpack.encode(plain))
+    """The value as messages carry it. Raises ValueError: of a kind that they do not carry, or too large (as JSON)."""
+    given = plain(value)
+    size = len(json.dumps(given))
     if size > bytes_max:
         raise ValueError(f"a value of {size} bytes, the limit is {bytes_max}")
-    return plain
+    return given
 
 
 def has_children() -> bool:

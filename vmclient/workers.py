@@ -12,12 +12,10 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import msgspec
-
-from common.protocol import Value
+from common.value import Value
 from vmclient.frames import Done, FrameFault, FromWorker, Importing, Job, Log, Ready, Setup
 from vmclient.process import OUTPUT_BYTES_MAX, KillGroup, Process, state_of
 
@@ -148,7 +146,7 @@ class Pool:
             self._outcomes.append(Ended(key, "error", reason=f"not started: {why}", started_mono=now))
         else:
             self._ids += 1
-            self._queue.append(_Queued(key, msgspec.structs.replace(job, id=self._ids), now))
+            self._queue.append(_Queued(key, replace(job, id=self._ids), now))
 
     def wait(self, timeout_s: float | None) -> list[Outcome]:
         """Blocks until something happened, at most `timeout_s`; what has ended since."""
@@ -193,7 +191,7 @@ class Pool:
         self._workers.append(worker)
         for role, file in process.files().items():
             self._selector.register(file, selectors.EVENT_READ, (worker, role))
-        process.say(msgspec.structs.replace(self.setup, excluded=dict(self._excluded)))
+        process.say(replace(self.setup, excluded=dict(self._excluded)))
         self._want_push(worker)
         return True
 

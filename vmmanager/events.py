@@ -142,6 +142,8 @@ class Measured:
     dropped: dict[str, int]  # messages that failed a check, by reason
     queues: dict[str, tuple[int, int]]  # name -> (length, limit)
     store: dict[str, Any]  # ok, error, events
+    received_bytes: int = 0  # payloads from the bus since the start
+    sent_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

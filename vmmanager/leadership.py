@@ -1,4 +1,8 @@
-"""Who leads: in this form the first member of the view of group `managers`. Pure. To be replaced by majority and leases.
+"""Who leads: in this form the manager that is longest in the group `managers`. Pure. To be replaced by majority and leases.
+
+Views list members by name, so the first of a view may be one that has just come and knows nothing; and one that is restarted
+must not take over from one that leads. The bus's order tells everybody who came after whom: a manager leads when all who were
+there before it are gone. Where a healed network joins two that lead, the higher epoch stays, of equal ones the first name.
 
 The rest of the core asks only `leading`, `since`, `leader`, and hears `Change`. An epoch is on disk before it is used, and
 higher than every epoch known to us, to other managers, or to any client.
@@ -8,8 +12,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from common.bus.contract import View
-from common.protocol import GROUP_MANAGERS, Control, Value
+from common.bus.contract import Cause, View
+from common.protocol import GROUP_MANAGERS, ClbControl, Control, Value
 from vmmanager.context import Context
 from vmmanager.events import Persist, Stored
 
@@ -28,6 +32,7 @@ class Leadership:
         self.leader = ""
         self.since: float | None = None
         self.view: View | None = None
+        self._seniors: set[str] | None = None  # addresses of who was in the group before us; None: we are not in it
         self._token = ""  # of the epoch being written
         self._claimed = 0  # the epoch being written
         self._retry_at = float("inf")
@@ -46,11 +51,23 @@ class Leadership:
 
     def viewed(self, view: View) -> Change:
         """A view of group `managers`."""
+        own, members = self._c.address, set(view.members)
         self.view = view
-        if view.leader == self._c.address:
+        if own not in members or not view.primary:
+            return self.resign("the network is cut, and this side is not the primary one")
+        self._seniors = members - {own} if self._seniors is None else self._seniors & members
+        if self.leading and view.cause is Cause.NETWORK:
+            self.tell((GROUP_MANAGERS,), (GROUP_MANAGERS,))  # somebody may lead on the other side
+        self._campaign()
+        return ""
+
+    def yielded(self, address: str) -> None:
+        """A manager cannot lead, because of its disk: it comes after all others, as if it had joined just now."""
+        if address == self._c.address and self.view:
+            self._seniors = set(self.view.members) - {address}
+        elif self._seniors is not None:
+            self._seniors.discard(address)
             self._campaign()
-            return ""
-        return self.resign("another manager is first in the view")
 
     def resign(self, why: str) -> Change:
         """We are not the leader, whatever we were."""
@@ -63,14 +80,14 @@ class Leadership:
         return "lost"
 
     def disconnected(self) -> Change:
-        self.view = None
+        self.view = self._seniors = None
         self.leader = ""
         return self.resign("the bus is down")
 
     def _campaign(self) -> None:
-        if not self.ready or self.leading or self._token or not self.view or self.view.leader != self._c.address:
-            return
-        self._claim(self.highest + 1)
+        may = self.ready and self._seniors is not None and not self._seniors and self.view is not None and self.view.primary
+        if may and not self.leading and not self._token:
+            self._claim(self.highest + 1)
 
     def _claim(self, epoch: int) -> None:
         self._claimed, self._token, self._retry_at = epoch, f"epoch:{epoch}", float("inf")
@@ -85,6 +102,8 @@ class Leadership:
             if not self._store_failed:
                 self._c.note(f"cannot lead: epoch {self._claimed} is not on disk: {stored.error}; trying again", "error")
             self._store_failed = True
+            if self.view and len(self.view.members) > 1:
+                self._c.send(ClbControl(verb="yield", ok=False, reason=stored.error), (GROUP_MANAGERS,), (GROUP_MANAGERS,))
             self._retry_at = self._c.now.mono + RETRY_S
             return ""
         self._store_failed = False
@@ -96,20 +115,23 @@ class Leadership:
         if self.leading:
             return ""  # it led before, and goes on under a higher epoch
         self.since, self.leader = self._c.now.mono, self._c.name
-        self._say(f"manager {self._c.name}: standby -> leader (epoch {self._c.epoch}, first in the view)")
+        self._say(f"manager {self._c.name}: standby -> leader (epoch {self._c.epoch})")
         return "won"
 
     def tell(self, to: tuple[str, ...], addresses: tuple[str, ...]) -> None:
         """Says that we lead."""
         self._c.send(Control(verb="lead", arguments={"epoch": self._c.epoch}), to, addresses)
 
-    def heard_lead(self, name: str, arguments: dict[str, Value]) -> Change:
+    def heard_lead(self, name: str, address: str, arguments: dict[str, Value]) -> Change:
         """CONTROL `lead` of any manager, ours included. Its envelope's epoch is the newest: the Opener saw to that."""
         epoch = arguments.get("epoch")
-        if not isinstance(epoch, int) or epoch < self._c.epoch:
+        if not isinstance(epoch, int) or epoch < self._c.epoch or name == self._c.name:
             return ""
-        if name == self._c.name:
-            return ""  # our own copy
+        if self.leading and epoch == self._c.epoch and name > self._c.name:
+            self.tell((GROUP_MANAGERS,), (GROUP_MANAGERS,))  # it has to give way
+            return ""
+        if self._seniors is not None:
+            self._seniors.add(address)
         self.highest = max(self.highest, epoch)
         self._c.epoch = epoch
         change = self.resign(f"{name} leads with epoch {epoch}")

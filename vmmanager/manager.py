@@ -54,6 +54,7 @@ from vmmanager.triggers.engine import Engine
 from vmmanager.triggers.rule import Guard, unguarded
 
 TICK_S = 1.0
+FILL_S = 5.0  # after the start, and before a new leader acts: so long clients that are on the bus may take to tell their names
 ACKNOWLEDGE_S = 10.0  # a change that is not on disk by then is answered with an error
 AT_START_ONLY = ("name", "bus", "log", "paths", "control_group", "managers")  # parts of the configuration
 ENGINE_TABLES = ("trigger", "firing", "silence")
@@ -88,6 +89,9 @@ class Manager:
         self.followers = Followers(self.context)
         self.engine = Engine(config.triggers, config, now, guard)
         self._acks: dict[str, _Ack] = {}
+        self._fill_until = float("inf")  # monotonic; until then, or until all are named, no trigger is looked at
+        self._filled = False
+        self._promoted = False
 
     # --- the step -------------------------------------------------------------------------------------------------------
 
@@ -109,9 +113,17 @@ class Manager:
             context.farm.leader = self.leadership.leader
             context.farm.changed.add(("view",))
         self.roll.ask(self.leadership.leading)
-        self.carry(self.engine.evaluate(context.farm, now, self.leadership.since))
+        self._filled = self._filled or self.roll.complete() or now.mono >= self._fill_until
+        if self._filled:
+            self._evaluate(now)
         out, context.out = self.followers.shown(context.out), []
         return [*out, WakeAt(self._next_wake())]
+
+    def _evaluate(self, now: Moment) -> None:
+        if self.leadership.leading and not self._promoted:
+            self._promoted = True
+            self.carry(self.engine.promoted(now))
+        self.carry(self.engine.evaluate(self.context.farm, now, self.leadership.since))
 
     def _next_wake(self) -> float:
         engine_wake = self.engine.next_wake()
@@ -153,13 +165,13 @@ class Manager:
                 progress = self.requests.answer(envelope.in_reply_to, envelope.sender, message, self.context.now.mono)
                 self._ended(self.asking.progress(progress, self.acting))
         elif isinstance(message, Control) and GROUP_MANAGERS in envelope.to:
-            self._control(envelope.sender, message)
+            self._control(envelope.sender, event.address, message)
         elif isinstance(message, ClbControl):
             self._manager_says(envelope.sender, event.address, message)
 
-    def _control(self, sender: str, control: Control) -> None:
+    def _control(self, sender: str, address: str, control: Control) -> None:
         if control.verb == "lead":
-            self._changed(self.leadership.heard_lead(sender, control.arguments))
+            self._changed(self.leadership.heard_lead(sender, address, control.arguments))
         else:
             self.peers.heard(sender, control.verb, control.arguments)
 
@@ -170,6 +182,8 @@ class Manager:
             if is_new and self.leadership.leading:
                 self.leadership.tell((GROUP_MANAGERS,), (address,))
                 self.peers.mark(sender)
+        elif message.verb == "yield":
+            self.leadership.yielded(address)
         elif message.verb == "keys" and self.leadership.leading:
             told = message.values.get("keys")
             for record in told if isinstance(told, list) else ():
@@ -211,6 +225,7 @@ class Manager:
         what = event.what
         if isinstance(what, Opened):
             self.context.address = what.name
+            self._fill()
             self.context.note(f"bus: connected as {what.name}", part="bus")
             self.peers.greet()
         elif isinstance(what, Closed):
@@ -219,6 +234,10 @@ class Manager:
             self._managers_viewed(what)
         elif what.group == GROUP_CLIENTS:
             self.roll.viewed(what)
+
+    def _fill(self) -> None:
+        self._filled = False
+        self._fill_until = self.context.now.mono + FILL_S
 
     def _closed(self, closed: Closed) -> None:
         if self.context.address:
@@ -239,8 +258,9 @@ class Manager:
             self.context.farm.changed.add(("view",))
         if change == "won":
             self.peers.mark("")
-            self.carry(self.engine.promoted(self.context.now))
+            self._fill()  # a firing is resumed when those whom it asks are known
         elif change == "lost":
+            self._promoted = False
             self.acting.drop()
 
     def _tick(self, event: Tick) -> None:

@@ -47,7 +47,14 @@ def _status(manager: Manager, asked: Asked) -> None:
             "leading": lead.leading,
             "epoch": context.epoch,
             "managers": list(context.farm.managers),
-            "bus": {"engine": bus.engine, "daemon": bus.daemon, "name": context.address, "connected": bool(context.address)},
+            "bus": {
+                "engine": bus.engine,
+                "daemon": bus.daemon,
+                "name": context.address,
+                "connected": bool(context.address),
+                "received_bytes": measured.received_bytes,
+                "sent_bytes": measured.sent_bytes,
+            },
             "clients": {
                 "total": len(states),
                 **{state: states.count(state) for state in ("connected", "silent", "lost")},

@@ -184,6 +184,10 @@ class Roll:
             self._ask_wanted()
         self._ping_quiet()
 
+    def complete(self) -> bool:
+        """Has everybody in the group told its name?"""
+        return bool(self._members) and not self._asked
+
     def next_wake(self) -> float:
         """Monotonic: when `ask` has something to do."""
         return self._wanted_at

@@ -19,6 +19,7 @@ from common.bus.contract import Bus, BusDown, BusError, Closed, Delivery
 from common.envelope import Opener, Rejected, Role, Sealer, introduced
 from common.keys import Keyring
 from common.protocol import GROUP_MANAGERS, ProtocolError
+from common.ratelimit import Bucket
 from vmmanager import events
 from vmmanager.events import Arrived, Asked, BusChanged, Event, Introduced, Loaded, Measured, Moment, Persist, Send, Unsent
 from vmmanager.mailbox import Mailbox
@@ -29,6 +30,7 @@ INBOX_BYTES_MAX = 256 * 1024 * 1024  # of messages not yet handled: a fleet roun
 OUTBOX_MAX = 10_000
 BATCH_MAX = 5_000  # events between two looks at the triggers
 RECEIVE_S = 0.5  # so often the Listener looks whether it shall stop
+STRANGERS_PER_S, STRANGERS_BURST = 50.0, 3000.0  # unknown hellos looked at; 2,000 hosts start at once
 FLOORS_EVERY_S = 30.0  # what the replay check must remember over a restart
 
 _bus_log = logs.part("bus")
@@ -49,9 +51,11 @@ class Listener:
         self._store = store
         self._opener = Opener((name, GROUP_MANAGERS), keyring)
         self._log = logs.RateLimited(_bus_log)
+        self._strangers = Bucket(STRANGERS_PER_S, STRANGERS_BURST)
         self._floors_at = time.monotonic()
         self._floors: dict[str, int] = {}
         self.dropped: Counter[str] = Counter()
+        self.received_bytes = 0
 
     def remember(self, floors: dict[str, int], epoch: int) -> None:
         """What the store remembers from before the restart. To be called before `run`, or soon after."""
@@ -72,6 +76,7 @@ class Listener:
         self._keep_floors()
 
     def _deliver(self, delivery: Delivery) -> None:
+        self.received_bytes += len(delivery.payload)
         if GROUP_MANAGERS not in delivery.groups and self._bus.name not in delivery.groups:
             return  # a multicast to the clients: we are in their group for its views alone
         try:
@@ -82,9 +87,12 @@ class Listener:
             self._inbox.put(Arrived(envelope, delivery.sender), len(delivery.payload), wait=True)
 
     def _reject(self, rejected: Rejected, delivery: Delivery) -> None:
+        if rejected.silent:
+            return
         self.dropped[rejected.reason] += 1
-        if rejected.reason in ("unknown-key", "pending-key", "bad-signature"):
-            shown = introduced(delivery.payload)
+        unproved = rejected.reason in ("unknown-key", "pending-key", "bad-signature")
+        if unproved and self._strangers.allows(time.monotonic()):
+            shown = introduced(delivery.payload, time.time())
             if shown is not None:
                 name, key, hello = shown
                 role: Role = "manager" if hello.values.get("role") == "manager" else "client"
@@ -115,6 +123,7 @@ class Sender:
         self._sealer = sealer
         self._inbox = inbox
         self._log = logs.RateLimited(_bus_log)
+        self.sent_bytes = 0
 
     def run(self) -> None:
         """The thread, until the outbox is closed and empty."""
@@ -131,6 +140,7 @@ class Sender:
                 send.message, send.to, time.time(), ttl_s=send.ttl_s, in_reply_to=send.in_reply_to, epoch=send.epoch, id=send.id
             )
             self._bus.send(send.addresses, payload)
+            self.sent_bytes += len(payload)
         except BusDown as fault:
             self._inbox.put(Unsent(send.id, f"the bus is down: {fault}"))
         except (BusError, ProtocolError) as fault:

@@ -237,6 +237,8 @@ class Daemon:
             dict(self._listener.dropped),
             {box.name: (len(box), box.items_max) for box in boxes},
             self._store.status(),
+            self._listener.received_bytes,
+            self._sender.sent_bytes,
         )
 
 

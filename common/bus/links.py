@@ -12,18 +12,27 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from common.bus import spread
 from common.bus.contract import BusError
 
-SEND_S: Final = 15.0  # a daemon that takes nothing for so long is stuck; vmbus may hold a sender back for 5 s
 NATIVE: Final = "common.bus.spread"
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 _MESSAGES_AT_ONCE: Final = 100
 _HEADER_BYTES: Final = 48  # fewer bytes than a header are no message yet
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a daemon may be busy before we take it for stuck, and its session for lost."""
+
+    send_s: float = 15.0  # for taking one message of ours; vmbus may hold a sender back for 5 s
+    idle_s: float = 20.0  # when nothing was heard for so long we send a message to ourselves, ...
+    answer_s: float = 25.0  # ... and wait for it. A ring of Spread daemons that forms anew is silent for up to 8 s on a WAN
 
 
 class LinkError(Exception):
@@ -53,7 +62,7 @@ class Link(Protocol):
     def leave(self, group: str) -> None: ...
 
     def overdue(self) -> bool:
-        """Has a sender been waiting for the daemon for more than SEND_S?"""
+        """Has a sender been waiting for the daemon for too long?"""
 
     def abort(self) -> None:
         """End it at once; whoever sends or receives gets LinkError. Any thread."""
@@ -70,7 +79,7 @@ def load_module(name: str) -> Any:
         raise BusError(f"[bus] module = {name}: cannot be imported: {fault}") from fault
 
 
-def open_link(module: Any, daemon: str, name: str, membership: bool) -> Link:
+def open_link(module: Any, daemon: str, name: str, membership: bool, send_s: float) -> Link:
     """Raises LinkError, NameTaken."""
     try:
         mailbox = module.connect(daemon, name, 0, int(membership))
@@ -78,7 +87,7 @@ def open_link(module: Any, daemon: str, name: str, membership: bool) -> Link:
         code, text = _explain(fault)
         kind = NameTaken if code == spread.REJECT_NOT_UNIQUE else LinkError
         raise kind(f"{daemon}: {text}") from fault
-    return NativeLink(mailbox) if module is spread else PlainLink(module, mailbox)
+    return NativeLink(mailbox, send_s) if module is spread else PlainLink(module, mailbox, send_s)
 
 
 def _explain(fault: Exception) -> tuple[int, str]:
@@ -95,9 +104,9 @@ class NativeLink:
 
     guarded = False
 
-    def __init__(self, mailbox: spread.MailboxType) -> None:
+    def __init__(self, mailbox: spread.MailboxType, send_s: float) -> None:
         self._mailbox = mailbox
-        mailbox.send_timeout_s = SEND_S
+        mailbox.send_timeout_s = send_s
         self.name = mailbox.private_group
 
     def fileno(self) -> int:
@@ -137,7 +146,8 @@ class PlainLink:
 
     guarded = True
 
-    def __init__(self, module: Any, mailbox: Any) -> None:
+    def __init__(self, module: Any, mailbox: Any, send_s: float) -> None:
+        self._send_s = send_s
         self._error: type[Exception] = module.error
         self._mailbox = mailbox
         self._sending = threading.Lock()
@@ -182,7 +192,7 @@ class PlainLink:
 
     def overdue(self) -> bool:
         since = self._since
-        return since is not None and time.monotonic() - since > SEND_S
+        return since is not None and time.monotonic() - since > self._send_s
 
     def abort(self) -> None:
         with contextlib.suppress(OSError):

@@ -22,7 +22,7 @@ from common.bus.connector import Connector
 from common.bus.contract import PAYLOAD_BYTES_MAX, BusDown, BusError, Closed, Opened, Received
 from common.bus.fragments import FRAME_BYTES_MAX, GROUPS_MAX, KIND_PROBE, KIND_WHOLE, frames
 from common.bus.intake import Intake
-from common.bus.links import Link, LinkError, open_link
+from common.bus.links import Link, LinkError, Patience, open_link
 from common.bus.names import GroupNames, group_name
 from common.config.model import BusConfig
 
@@ -34,15 +34,6 @@ TELL_S: Final = 60.0  # how often dropped messages are logged
 ID_MASK: Final = 0xFFFFFFFFFFFFFFFF
 
 _wire_name = lru_cache(maxsize=4096)(group_name)
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """When nothing was heard for `idle_s` we send a message to ourselves; when nothing comes for `answer_s` after that, the
-    daemon is stuck. A ring of Spread daemons that forms anew is silent for up to 8 s on a WAN."""
-
-    idle_s: float = 20.0
-    answer_s: float = 25.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +83,7 @@ class SpreadBus:
         self._dropped: Counter[str] = Counter()  # of earlier sessions
         self._connector = Connector(
             full_name,
-            lambda name: open_link(module, config.daemon, name, membership),
+            lambda name: open_link(module, config.daemon, name, membership, self._patience.send_s),
             self._hand_over,
             config.reconnect_min_s,
             config.reconnect_max_s,

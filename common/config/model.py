@@ -147,7 +147,7 @@ class ClientConfig:
     accept_managers: Literal["listed", "first"] = "listed"  # first: trust the first manager key ever seen, then only that
     parallel: int = 4  # commands at the same time
     push_bytes_per_s_max: int = 1_048_576
-    heartbeat_s: float = 15.0  # says something at least this often
+    heartbeat_s: float = 30.0  # says something at least this often
     warnings: tuple[Fault, ...] = field(default=(), compare=False)  # for the log: what was accepted but should be mended
 
 
@@ -197,7 +197,7 @@ class ManagerConfig:
     history_keep: int = 1000  # samples per property
     history_max_s: float = 86_400.0
     stale_factor: float = 3.0  # a value older than this many of its ticks is unknown
-    silent_after_s: float = 60.0  # a client without a message for so long is shown as silent
+    silent_after_s: float = 90.0  # a client without a message for so long is shown as silent
     grace_s: float = 30.0  # after start no trigger fires, so that the state can fill
     refresh_s: float = 60.0  # asks clients it knows nothing new of for a sign of life
     notify: tuple[str, ...] = ()  # program run with the event as JSON on standard input

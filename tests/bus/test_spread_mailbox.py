@@ -125,11 +125,11 @@ def test_self_discard(alice: spread.MailboxType, connect: Connect) -> None:
     bob = connect("bob", 0)
     for mailbox in (alice, bob):
         mailbox.join("grp")
+        alice.receive()
     alice.multicast(spread.FIFO_MESS | spread.SELF_DISCARD, "grp", b"others only")
     assert getattr(bob.receive(), "message", None) == b"others only"
     alice.multicast(spread.FIFO_MESS, alice.private_group, b"mark")
-    got = [alice.receive() for _ in range(3)]
-    assert [getattr(message, "message", None) for message in got] == [None, None, b"mark"]
+    assert getattr(alice.receive(), "message", None) == b"mark"
 
 
 def test_an_empty_name_lets_the_daemon_choose(connect: Connect) -> None:

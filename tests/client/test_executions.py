@@ -306,6 +306,7 @@ class Executing(RuleBasedStateMachine):
         self.pending_recall.clear()
         self.running.clear()
         self.owed.clear()
+        self.answers.clear()  # a full disk cannot note that the interrupted one was told: it is told once in each life
         self.boot()
 
     @invariant()

@@ -291,7 +291,7 @@ class World:
                 self._view(group, Cause.DISCONNECT, seat.address)
 
     def _view(self, group: str, cause: Cause, changed: str) -> None:
-        view = View(group, tuple(self.members[group]), cause, (changed,))
+        view = View(group, tuple(sorted(self.members[group])), cause, (changed,))  # as Spread lists them
         for address in self.members[group]:
             if self.seats[address].watches:
                 self.seats[address].inbox.append(view)

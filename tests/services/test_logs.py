@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,18 +14,6 @@ from hypothesis import strategies as st
 from common import logs
 from common.config.model import LogConfig
 from common.ratelimit import Bucket, RateLimit
-
-
-@pytest.fixture(autouse=True)
-def restore() -> Iterator[None]:
-    root = logging.getLogger()
-    before = root.handlers[:], root.level, logging.raiseExceptions
-    yield
-    for handler in root.handlers:
-        if handler not in before[0]:
-            handler.close()
-    root.handlers, root.level, logging.raiseExceptions = before
-    logging.captureWarnings(False)
 
 
 def to_file(path: Path, **settings: object) -> None:

@@ -59,7 +59,7 @@ class Story:
     fired: list[tuple[float, str]] = field(default_factory=list)
 
     def step(self, what: str, who: str, how: int | None) -> None:
-        self.world.advance(0.5)  # no two things at the same instant, so that it is plain what came first
+        self.world.advance(0.5003)  # no two things at the same instant, so that it is plain what came first
         if what == "tell":
             self.values.setdefault(who, []).append((self.world.mono, how))
             self.world.tell(who, "load", how)

@@ -108,8 +108,10 @@ def why(board: Board, subject: Subject) -> str:
     elif subject.condition is True and not subject.raised:
         blocked = next(filter(None, (parent.blocks(subject.name) for parent in subject.rule.parents)), "")
         parts += [f"held: {blocked}"] if blocked else []
-    elif subject.state in (State.DOUBTFUL, State.FLAPPING):
-        parts.append(f"{subject.state} since: {subject.why}")
+    elif subject.state is State.FLAPPING:
+        parts.append(f"flapping: {subject.why}")
+    elif subject.state is State.DOUBTFUL:
+        parts.append("it was firing before")
     elif subject.state is State.FIRING and subject.condition is not True:
         parts.append("not recovered yet")
     if subject.hold and (subject.raised or subject.recovering):

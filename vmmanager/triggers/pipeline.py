@@ -287,11 +287,13 @@ class Pipeline:
             return [Note(text, level, PART), record]  # type: ignore[arg-type]
         return self._board.say(rule, text, level=level, kind="firing", subject=firing.subject)
 
-    def recovered(self, subject: Subject) -> list[Effect]:
+    def recovered(self, subject: Subject, *, gone: bool = False) -> list[Effect]:
         """The problem is over: after a restart or a change of leaders its next occurrence is a new one."""
         firing = self.firings.get(subject.last_firing)
-        if firing is None or firing.recovered or subject.rule.recovery_cmd is not None:
-            return []  # where there is recovery code, its own firing says it
+        if firing is None or firing.recovered or not self._board.leading:
+            return []
+        if subject.rule.recovery_cmd is not None and not gone:
+            return []  # the firing of the recovery code says it
         firing.recovered = self._board.now.wall
         if firing.phase is not Phase.DONE or self._is_light(firing, subject.rule):
             return []

@@ -132,6 +132,7 @@ class Watch:
             self._board.agenda.forget(subject)
             self._pending.get(rule.number, {}).pop(subject, None)
             if subject.state in RAISED:
+                effects += self._pipeline.recovered(subject, gone=True)
                 text = f"{subject}: {subject.state} -> gone ({name} is no longer in {rule.config.each})"
                 effects += self._board.say(rule, text, kind="trigger", subject=name)
         for name in members:
