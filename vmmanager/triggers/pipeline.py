@@ -297,8 +297,8 @@ class Pipeline:
         firing.recovered = self._board.now.wall
         if firing.phase is not Phase.DONE or self._is_light(firing, subject.rule):
             return []
-        gone: dict[str, Value] = {"id": firing.id, "outcome": firing.outcome, "recovered": firing.recovered}
-        return [Persist("firing", firing.id, firing.row()), Tell("fired", gone)]
+        fired: dict[str, Value] = {"id": firing.id, "outcome": firing.outcome, "recovered": firing.recovered}
+        return [Persist("firing", firing.id, firing.row()), Tell("fired", fired)]
 
     def demoted(self) -> list[Effect]:
         """This manager leads no longer: what has not reached the others did not happen."""
