@@ -51,6 +51,7 @@ PURE = (
     "vmmanager/keybook.py",
     "vmmanager/leadership.py",
     "vmmanager/manager.py",
+    "vmmanager/merging.py",
     "vmmanager/operations.py",
     "vmmanager/peers.py",
     "vmmanager/requests.py",

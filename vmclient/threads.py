@@ -190,7 +190,7 @@ class IFaceDaemon:
 
     def _drop(self, reason: str, sender: str, text: str, level: int = logging.WARNING) -> None:
         self.dropped[reason] += 1
-        first = f"dropped ({reason}) {sender}: {text}" if sender else f"{reason}: {text}"
+        first = f"dropped ({reason}){f' {sender}' if sender else ''}: {text}"
         more = f"dropped ({reason}) {{}} more" + (f" from {sender}" if sender else "")
         for sentence in self._limit.note((reason, sender), first, more, time.monotonic()):
             logging.getLogger("vmherd.bus").log(level, "%s", sentence)

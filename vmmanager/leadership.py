@@ -36,6 +36,7 @@ class Leadership:
         self._token = ""  # of the epoch being written
         self._claimed = 0  # the epoch being written
         self._retry_at = float("inf")
+        self._not_before = float("-inf")
         self._store_failed = False
         self.ready = False  # the store is read: we know our highest epoch
 
@@ -86,7 +87,11 @@ class Leadership:
 
     def _campaign(self) -> None:
         may = self.ready and self._seniors is not None and not self._seniors and self.view is not None and self.view.primary
-        if may and not self.leading and not self._token:
+        if not may or self.leading or self._token:
+            return
+        if self._c.now.mono < self._not_before:  # our disk failed a moment ago
+            self._retry_at = self._not_before
+        else:
             self._claim(self.highest + 1)
 
     def _claim(self, epoch: int) -> None:
@@ -104,7 +109,7 @@ class Leadership:
             self._store_failed = True
             if self.view and len(self.view.members) > 1:
                 self._c.send(ClbControl(verb="yield", ok=False, reason=stored.error), (GROUP_MANAGERS,), (GROUP_MANAGERS,))
-            self._retry_at = self._c.now.mono + RETRY_S
+            self._retry_at = self._not_before = self._c.now.mono + RETRY_S
             return ""
         self._store_failed = False
         if self.highest >= self._claimed:  # we heard of a higher one meanwhile

@@ -192,7 +192,7 @@ def _decide_key(manager: Manager, asked: Asked) -> None:
 
 
 def _engine(manager: Manager, asked: Asked) -> None:
-    answer = manager.engine.answer(asked.op, asked.args, asked.who, manager.context.farm, manager.context.now)
+    answer = manager.ask_engine(asked)
     manager.carry(answer.effects)
     if answer.wait:
         manager.acknowledge(asked.call, answer.wait, answer.body)

@@ -49,7 +49,7 @@ class Peers:
         self.names: dict[str, str] = {}  # private address -> full name, ourselves included
         self._members: tuple[str, ...] = ()
         self._sync: _Sync | None = None
-        self._mark = 0  # the newest mark we set ourselves
+        self._marks: set[int] = set()  # set by us, and not come back yet
         self.highest: Callable[[], int] = int  # the highest epoch known; set by the owner
 
     # --- who is who -----------------------------------------------------------------------------------------------------
@@ -81,6 +81,7 @@ class Peers:
 
     def disconnected(self) -> None:
         self._members, self.names = (), {}
+        self._marks.clear()
         self._give_up_sync()
         self._tell_farm()
 
@@ -111,8 +112,9 @@ class Peers:
     def mark(self, newcomer: str) -> None:
         """Begin to tell the state to `newcomer`; empty: to all."""
         if len(self._members) > 1:
-            self._mark = self._c.next_id()
-            self.tell("sync", {"mark": self._mark, "for": newcomer})
+            mark = self._c.next_id()
+            self._marks.add(mark)
+            self.tell("sync", {"mark": mark, "for": newcomer})
 
     def _tell_rows(self, mark: int, newcomer: str) -> None:
         rows: list[Any] = [list(row) for row in self._rows()]
@@ -128,8 +130,9 @@ class Peers:
         mark = arguments.get("mark")
         concerns_us = arguments.get("for") in ("", self._c.name) and sender != self._c.name
         if verb == "sync":
-            if sender == self._c.name and mark == self._mark:
-                self._tell_rows(self._mark, str(arguments.get("for")))
+            if isinstance(mark, int) and mark in self._marks:
+                self._marks.discard(mark)
+                self._tell_rows(mark, str(arguments.get("for")))
             elif concerns_us and isinstance(mark, int):
                 self._give_up_sync()
                 self._sync = _Sync(mark, sender)

@@ -6,6 +6,10 @@ Every engine (Spread, vmbus, in-memory) keeps these promises, and tests/bus/test
 - A sender's own payload comes back to it when it is a member of a target group.
 - A payload arrives once at each receiver, whole, or not at all; up to PAYLOAD_BYTES_MAX.
 - `send` needs no membership. A private address (`name`) is a valid target: unicast.
+- More than 43 targets travel in batches: a receiver sees the targets of one batch, and receivers in different batches may see
+  the payload at different places in the order. Up to 43 there is one place.
+- A group may have any printable name of 1 to 255 characters; names.py cuts it for the engine. Views give it back as joined.
+- Who leaves a group sees a last view of it without members; `close` leaves all groups, so that the others see LEAVE.
 - When the connection is lost, `receive` gives Closed, the engine reconnects by itself with back-off and jitter, joins again
   what was joined, and gives Opened. What was sent meanwhile is not kept: `send` raises BusDown.
 """

@@ -6,23 +6,24 @@ Messages are objects with SpreadModule's attributes; whatever else comes, or mak
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
 from common.bus.contract import Cause, Delivery, View
 from common.bus.fragments import KIND_WHOLE, Assembler
+from common.bus.names import GroupNames
 from common.bus.views import Views
 
 REG_MEMB_MESS, CAUSED_BY_LEAVE = 0x1000, 0x200
 
 
 class Intake:
-    """One session's. `full_name` gives the name under which a group was joined, or the same name back."""
+    """One session's; `name` is our address in it, `groups` knows under which names groups were joined."""
 
-    def __init__(self, name: str, full_name: Callable[[str], str]) -> None:
+    def __init__(self, name: str, groups: GroupNames) -> None:
         self._name = name
-        self._full_name = full_name
+        self._groups = groups
         self._views = Views()
         self._assembler = Assembler()
         self.dropped: Counter[str] = self._assembler.dropped
@@ -63,10 +64,10 @@ class Intake:
             data = self._assembler.receive(sender, kind, data, now)
             if data is None:
                 return None
-        return Delivery(sender, tuple(map(self._full_name, groups)), data)
+        return Delivery(sender, self._groups.full_names(groups), data)
 
     def _view(self, message: Any) -> View | None:
-        group = self._full_name(message.group)
+        group = self._groups.full(message.group)
         if message.msg_subtype == REG_MEMB_MESS:
             view = self._views.changed(group, message.reason, message.members, message.extra)
         elif message.msg_subtype == 0 and message.reason == CAUSED_BY_LEAVE:

@@ -87,6 +87,8 @@ def open_link(module: Any, daemon: str, name: str, membership: bool, send_s: flo
         code, text = _explain(fault)
         kind = NameTaken if code == spread.REJECT_NOT_UNIQUE else LinkError
         raise kind(f"{daemon}: {text}") from fault
+    except TypeError as fault:  # a variant of the C extension that wants bytes for names
+        raise LinkError(f"[bus] module = {module.__name__} has not SpreadModule's API: {fault}") from fault
     return NativeLink(mailbox, send_s) if module is spread else PlainLink(module, mailbox, send_s)
 
 

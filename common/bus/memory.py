@@ -195,7 +195,7 @@ class MemoryHub:
                 if self._side(address) != self._side(end.address):
                     continue
                 if self._lost is None or not self._lost(end.address, address, payload):
-                    self._put(receiver, Delivery(end.address, tuple(map(receiver.names.full, wires)), payload))
+                    self._put(receiver, Delivery(end.address, receiver.names.full_names(wires), payload))
             self._cut_off_slow(targets)
 
     def close(self, end: MemoryBus) -> None:

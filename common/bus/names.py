@@ -77,9 +77,14 @@ class GroupNames:
     def joined(self, group: str) -> str:
         """The name on the bus."""
         wire = group_name(group)
-        self._full[wire] = group
+        if wire != group:
+            self._full[wire] = group
         return wire
 
     def full(self, wire: str) -> str:
         """The name it was joined under; unknown names stay as they are."""
         return self._full.get(wire, wire)
+
+    def full_names(self, wires: tuple[str, ...]) -> tuple[str, ...]:
+        """The same for several; costs nothing where no name was cut."""
+        return tuple(map(self.full, wires)) if self._full else wires

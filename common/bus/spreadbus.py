@@ -30,6 +30,7 @@ log = logging.getLogger("bus")
 
 GUARD_S: Final = 1.0  # how often a plain link is asked for senders that are stuck
 EXPIRE_S: Final = 5.0  # how often unfinished payloads are looked at
+LEAVE_S: Final = 2.0  # how long close waits for the daemon to take our leave
 TELL_S: Final = 60.0  # how often dropped messages are logged
 ID_MASK: Final = 0xFFFFFFFFFFFFFFFF
 
@@ -61,7 +62,8 @@ class SpreadBus:
         self._daemon = config.daemon
         self._steady_s = config.reconnect_max_s  # a session that lasted so long was a good one
         self._patience = patience or Patience()
-        self._lock = threading.Lock()  # guards _link, _groups and _closed together
+        self._changing_groups = threading.Lock()  # so that joins and leaves reach the daemon in their order; taken before _lock
+        self._lock = threading.Lock()  # guards _link, _groups and _closed together; never held while waiting
         self._link: Link | None = None
         self._groups: dict[str, None] = {}  # joined, as named on the bus
         self._closed = False
@@ -76,7 +78,7 @@ class SpreadBus:
         self._poll.register(self._wake, select.POLLIN)
         self._reading: Link | None = None
         self._reading_fd = -1
-        self._intake = Intake("", self._names.full)
+        self._intake = Intake("", self._names)
         self._ready: deque[Received] = deque()
         self._heard_at = self._next_expiry = self._next_telling = 0.0
         self._probed_at: float | None = None
@@ -115,23 +117,22 @@ class SpreadBus:
         self._change_group(group, False)
 
     def _change_group(self, group: str, inside: bool) -> None:
-        with self._lock:
-            wire = self._names.joined(group)
-            if self._closed or inside == (wire in self._groups):
-                return
-            if inside:
-                self._groups[wire] = None
-            else:
-                del self._groups[wire]
-            link = self._link
+        with self._changing_groups:
+            with self._lock:
+                wire = self._names.joined(group)
+                if self._closed or inside == (wire in self._groups):
+                    return
+                if inside:
+                    self._groups[wire] = None
+                else:
+                    del self._groups[wire]
+                link = self._link
+            if link is None:
+                return  # the next session will do it
             try:
-                if link is not None:  # else the next session will do it
-                    (link.join if inside else link.leave)(wire)
-                return
+                (link.join if inside else link.leave)(wire)
             except LinkError as fault:
-                lost, reason = link, str(fault)
-        if lost is not None:
-            self._lose(lost, reason)
+                self._lose(link, str(fault))
 
     def send(self, groups: tuple[str, ...], payload: bytes) -> None:
         if len(payload) > PAYLOAD_BYTES_MAX:
@@ -166,11 +167,9 @@ class SpreadBus:
             groups = [*self._groups]
         self._connector.stop()
         if link is not None:
-            try:
-                for wire in groups:
-                    link.leave(wire)  # so that the others see a leave, not a loss
-            except LinkError as fault:
-                log.debug("lost the connection while closing it: %s", fault)
+            leaving = threading.Thread(target=_leave_all, args=(link, groups), name="bus-leave", daemon=True)
+            leaving.start()
+            leaving.join(LEAVE_S)  # a sender may be stuck in the daemon: then the end of the session must do
             link.abort()
         os.eventfd_write(self._wake, 1)
 
@@ -191,13 +190,14 @@ class SpreadBus:
     def _hand_over(self, link: Link) -> bool:
         """Join what was joined, then let everybody use it. False: it died meanwhile."""
         try:
-            with self._lock:
-                for wire in self._groups:
+            with self._changing_groups:
+                for wire in [*self._groups]:
                     link.join(wire)
-                closed = self._closed
-                if not closed:
-                    self._link, self._opened_at = link, time.monotonic()
-                    self._changes.append(_Change(link))
+                with self._lock:
+                    closed = self._closed
+                    if not closed:
+                        self._link, self._opened_at = link, time.monotonic()
+                        self._changes.append(_Change(link))
         except LinkError as fault:
             log.warning("lost the connection to %s while joining groups: %s", self._daemon, fault)
             link.close()
@@ -232,7 +232,7 @@ class SpreadBus:
             return
         link = change.link
         self._dropped += self._intake.dropped
-        self._intake = Intake(link.name, self._names.full)
+        self._intake = Intake(link.name, self._names)
         self._reading = link
         self._heard_at, self._probed_at = time.monotonic(), None
         self._ready.append(Opened(link.name))
@@ -310,3 +310,12 @@ class SpreadBus:
             log.warning("dropped messages from the bus: %s", text)
             self._dropped += self._intake.dropped
             self._intake.dropped.clear()
+
+
+def _leave_all(link: Link, groups: list[str]) -> None:
+    """So that the others see a leave, not a loss."""
+    try:
+        for group in groups:
+            link.leave(group)
+    except LinkError as fault:
+        log.debug("lost the connection while closing it: %s", fault)

@@ -466,6 +466,17 @@ def test_disconnect_says_kill_and_a_deleted_mailbox_does_too() -> None:
     assert said == [(JOIN_MESS, ("grp",)), (KILL_MESS, ("#me#scripted",))] * 2
 
 
+def test_a_forked_child_that_ends_does_not_end_its_parents_session(connect: Connect) -> None:
+    mailbox = connect("parent")
+    child = os.fork()
+    if child == 0:
+        mailbox.disconnect()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    mailbox.multicast(spread.AGREED_MESS, mailbox.private_group, b"still here")
+    assert getattr(mailbox.receive(), "message", None) == b"still here"
+
+
 def test_disconnect_wakes_who_receives(alice: spread.MailboxType) -> None:
     faults: list[object] = []
 

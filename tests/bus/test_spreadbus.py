@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
 import socket
@@ -15,10 +14,11 @@ from hypothesis import strategies as st
 
 from common.bus import spread
 from common.bus.connector import delay_s
-from common.bus.contract import BusDown, BusError, Cause, Closed, Delivery, Opened, View
+from common.bus.contract import PAYLOAD_BYTES_MAX, BusDown, BusError, Cause, Closed, Delivery, Opened, View
 from common.bus.fragments import KIND_FRAGMENT, KIND_WHOLE
 from common.bus.intake import Intake
 from common.bus.links import Patience
+from common.bus.names import GroupNames
 from common.bus.open import open_bus
 from common.bus.spread.codec import Message, encode_message
 from common.bus.spread.messages import MembershipMsgType, RefusedMsgType, RegularMsgType
@@ -163,6 +163,7 @@ def test_a_session_cut_in_the_middle_of_a_message_is_reopened_and_joins_again() 
     assert joins == [("club",), ("club",)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [spread, plain_module()], ids=["native", "plain"])
 def test_a_daemon_that_takes_nothing_cannot_hold_a_sender_for_ever(module: Any) -> None:
     stay = threading.Event()
@@ -240,30 +241,39 @@ def test_bytes_that_are_no_message_cost_the_session_only() -> None:
     assert "Illegal message (" in got[1].reason
 
 
+@pytest.mark.slow
 def test_close_ends_a_send_that_is_stuck() -> None:
     stay = threading.Event()
 
     def stuck(sock: socket.socket) -> None:
         welcome(sock)
+        request(sock)  # the join
+        request(sock)  # the first fragment; the rest fills every buffer
+        began.set()
         assert stay.wait(LIMIT_S)
 
+    began = threading.Event()
     with scripted.daemon(stuck) as address:
-        bus = bus_to(address)
+        bus = bus_to(address, Patience(send_s=1000.0))
+        bus.join("club")
         next_of(bus, Opened)
-        ended = threading.Event()
+        faults: list[BusDown] = []
 
         def send() -> None:
-            with contextlib.suppress(BusDown):
-                while True:
-                    bus.send(("club",), bytes(100_000))
-            ended.set()
+            try:
+                bus.send(("club",), bytes(PAYLOAD_BYTES_MAX))
+            except BusDown as fault:
+                faults.append(fault)
 
         sender = threading.Thread(target=send)
         sender.start()
-        while sender.is_alive() and not ended.wait(0.01):
-            bus.close()
-        sender.join(LIMIT_S)
-        assert ended.is_set()
+        assert began.wait(LIMIT_S)
+        closer = threading.Thread(target=bus.close)
+        closer.start()
+        for thread in (closer, sender):
+            thread.join(LIMIT_S)
+            assert not thread.is_alive()
+        assert len(faults) == 1
         stay.set()
 
 
@@ -275,7 +285,7 @@ def regular(groups: tuple[str, ...], data: bytes, kind: int = KIND_WHOLE) -> Reg
 
 
 def test_messages_that_are_not_ours_are_dropped_and_counted() -> None:
-    intake = Intake("#me#d", lambda group: group)
+    intake = Intake("#me#d", GroupNames())
     hostile = [
         regular(("club\n2026 ERROR forged log line",), b"x"),
         regular(("caf\udce9",), b"x"),
@@ -296,7 +306,7 @@ def test_messages_that_are_not_ours_are_dropped_and_counted() -> None:
 
 
 def test_what_a_lost_member_began_to_send_is_forgotten() -> None:
-    intake = Intake("#me#d", lambda group: group)
+    intake = Intake("#me#d", GroupNames())
     begun = (7).to_bytes(8, "little") + (200_000).to_bytes(4, "little") + bytes(4) + bytes(90_000)
     assert intake.take([regular(("club",), begun, KIND_FRAGMENT)], 0.0) == []
     assert intake.unfinished_bytes > 90_000

@@ -71,7 +71,7 @@ class ClientProcess:
     wake: float = 0.0
     values: dict[str, Value] = field(default_factory=dict)
     runs: list[str] = field(default_factory=list)  # commands really run, by execution
-    journal: dict[str, Any] = field(default_factory=dict)
+    journal: dict[str, client_events.Journal] = field(default_factory=dict)  # outlives its process
     mute: bool = False  # takes everything, says nothing
     slow_s: float = 0.0  # a command takes so long
     later: list[tuple[float, Any]] = field(default_factory=list)
@@ -219,7 +219,9 @@ class World:
         process.opener = Opener((name, GROUP_CLIENTS, *process.config.groups), self.known_to_clients)
         process.sealer = Sealer(name, key)
         facts = Facts("0.1.0", f"boot{self._number}", self.now.wall, raw_public(key).hex())
-        process.host = Host(process.config, facts, self._client_now)
+        begun = {key: noted.in_reply_to for key, noted in process.journal.items() if noted.answer is None}
+        ended = {key: noted.at for key, noted in process.journal.items() if noted.answer is not None}
+        process.host = Host(process.config, facts, self._client_now, begun=begun, ended=ended)
         process.seat = self._connect([GROUP_CLIENTS, *process.config.groups])
         self._tell_client(process, client_events.Loaded((), dict.fromkeys(("exec", "log"), "")))
         self._tell_client(process, client_events.BusChanged(Opened(process.seat.address)))
@@ -258,10 +260,11 @@ class World:
             else:
                 return [done]
         elif isinstance(effect, client_events.Journal):
-            process.journal[effect.execution] = effect.answer
+            process.journal[effect.execution] = effect
             return [client_events.Journaled(effect.execution)]
         elif isinstance(effect, client_events.Recall):
-            return [client_events.Recalled(effect.execution, process.journal.get(effect.execution), effect.in_reply_to)]
+            noted = process.journal.get(effect.execution)
+            return [client_events.Recalled(effect.execution, noted.answer if noted else None, effect.in_reply_to)]
         return []
 
     def _client_sends(self, process: ClientProcess, send: client_events.Send) -> None:

@@ -59,7 +59,7 @@ from common.bus.spread.constants import (
     UNRELIABLE_MESS,
 )
 from common.bus.spread.mailbox import MailboxType, connect
-from common.bus.spread.messages import GroupIdType, MembershipMsgType, RegularMsgType, error
+from common.bus.spread.messages import GroupId, MembershipMsgType, RegularMsgType, error
 
 
 def version() -> tuple[int, int, int]:
@@ -114,7 +114,7 @@ __all__ = [
     "SPREAD_VERSION",
     "TRANSITION_MESS",
     "UNRELIABLE_MESS",
-    "GroupIdType",
+    "GroupId",
     "MailboxType",
     "MembershipMsgType",
     "RegularMsgType",

@@ -186,8 +186,8 @@ class Header(NamedTuple):
     @property
     def rest_bytes(self) -> int:
         """How many bytes of this message follow the header."""
-        refused = REJECT_BYTES if is_reject(self.type) else 0
-        return refused + self.num_groups * NAME_BYTES + self.data_bytes
+        rest = self.num_groups * NAME_BYTES + self.data_bytes
+        return rest + REJECT_BYTES if self.type & REJECT_MESS and is_reject(self.type) else rest
 
 
 class Message(NamedTuple):
@@ -266,13 +266,11 @@ def encode_message(message: Message) -> bytes:
 
 
 def decode_body(header: Header, rest: Buffer) -> Message:
-    """The message of `header` and the `header.rest_bytes` bytes that came behind it."""
+    """The message of `header` and exactly the `header.rest_bytes` bytes that came behind it."""
     kind, name, num_groups, message_type, _, order, sender_order = header
     data_at = num_groups * NAME_BYTES
-    if len(rest) != header.rest_bytes:
-        raise ProtocolError(f"{len(rest)} bytes follow a header that announces {header.rest_bytes}")
     refused_type = 0
-    if is_reject(kind):
+    if kind & REJECT_MESS and is_reject(kind):
         (refused_type,) = struct.unpack_from(f"{order}I", rest)
         refused_type &= ~ENDIAN_BITS
         rest = rest[REJECT_BYTES:]
@@ -282,7 +280,10 @@ def decode_body(header: Header, rest: Buffer) -> Message:
 
 def decode_message(data: bytes, bytes_max: int = RECEIVED_BYTES_MAX) -> Message:
     """`data` is one message, whole, and nothing else."""
-    return decode_body(decode_header(data, 0, bytes_max), data[HEADER_BYTES:])
+    header = decode_header(data, 0, bytes_max)
+    if len(data) != HEADER_BYTES + header.rest_bytes:
+        raise ProtocolError(f"{len(data)} bytes, but the header announces {HEADER_BYTES + header.rest_bytes}")
+    return decode_body(header, data[HEADER_BYTES:])
 
 
 # requests ------------------------------------------------------------------------------------------------------------------

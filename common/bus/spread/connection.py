@@ -89,8 +89,8 @@ def _open_socket(address: Address, timeout_s: float) -> socket.socket:
         return _open_unix(address.path, timeout_s)
     try:
         sock = socket.create_connection((address.host, address.port), timeout_s)
-    except (socket.gaierror, UnicodeError):
-        raise spread_error(ILLEGAL_SPREAD) from None
+    except (socket.gaierror, UnicodeError) as fault:
+        raise spread_error(ILLEGAL_SPREAD) from fault
     except OSError as fault:
         raise spread_error(COULD_NOT_CONNECT) from fault
     _tune_tcp(sock)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import select
 import socket
 import struct
@@ -68,6 +69,7 @@ class MailboxType:
         session = open_session(daemon, Hello(CLIENT_VERSION, bool(membership), priority & 0x0F, cut))
         self._sock = session.sock
         self._private_group = session.private_group
+        self._process = os.getpid()
         self._stream = Stream()
         self._sending = threading.Lock()
         self._receiving = threading.Lock()
@@ -99,6 +101,9 @@ class MailboxType:
         if self._closed:
             return
         self._closed = True
+        if os.getpid() != self._process:
+            self._sock.close()  # a forked child lets go; the session is its parent's
+            return
         if self._sending.acquire(blocking=False):  # else somebody is in the middle of a message: the end says enough
             try:
                 with contextlib.suppress(OSError):

@@ -37,7 +37,7 @@ def spread_error(code: int) -> error:
     return error(code, ERROR_TEXTS.get(code, UNKNOWN_ERROR_TEXT))
 
 
-class GroupIdType:
+class GroupId:
     """Names one membership of one group. Can be compared for being the same, and nothing else."""
 
     __slots__ = ("_words",)
@@ -47,7 +47,7 @@ class GroupIdType:
         self._words = words
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, GroupIdType) and self._words == other._words
+        return isinstance(other, GroupId) and self._words == other._words
 
     def __repr__(self) -> str:
         return "<group_id {:08X}:{:08X}:{:08X}>".format(*self._words)
@@ -71,7 +71,7 @@ class MembershipMsgType(Struct, frozen=True, eq=False):
     reason: int
     msg_subtype: int
     group: str
-    group_id: GroupIdType | None
+    group_id: GroupId | None
     members: tuple[str, ...]
     extra: tuple[str, ...]
     changed_member: str | None
@@ -113,7 +113,7 @@ def _membership(message: Message) -> MembershipMsgType:
         reason=reason,
         msg_subtype=message.type & (REG_MEMB_MESS | TRANSITION_MESS),
         group=message.name,
-        group_id=None if body.group_id is None else GroupIdType(body.group_id),
+        group_id=None if body.group_id is None else GroupId(body.group_id),
         members=message.groups,
         extra=extra,
         changed_member=extra[0] if extra and reason & _ONE_CHANGED else None,
