@@ -39,6 +39,7 @@ grace = {grace}
 silent_after = {silent_after}
 refresh = {refresh}
 request_timeout = {request_timeout}
+stale_factor = 100
 [bus]
 engine = {engine}
 daemon = {port}@127.0.0.1

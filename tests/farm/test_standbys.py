@@ -12,6 +12,7 @@ from tests.farm.farm import Farm
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 THREE = ("m1", "m2", "m3")
+ROUNDS = 6
 
 RULES = """\
 [knob_odd]
@@ -40,26 +41,18 @@ def together(farm: Farm, *, clients: tuple[str, ...]) -> None:
         farm.start_manager(name, wait=False)
     for name in clients:
         farm.client(name)
-    agree(farm, THREE, "m1", clients)
+    for name in THREE:
+        farm.wait(f"{name} knows all", lambda: knows(farm, name, "m1", clients))  # noqa: B023
+    for name in THREE[1:]:
+        farm.logged(name, "has the state of m1")
 
 
-def agree(farm: Farm, managers: tuple[str, ...], leader: str, clients: tuple[str, ...]) -> None:
-    """Waits until all these managers are in one view, know who leads, and have every client with its knob."""
-
-    def one(name: str) -> bool:
-        status = farm.status(name)
-        known = farm.clients(name) == dict.fromkeys(clients, "connected")
-        return (
-            known
-            and status.get("leader") == leader
-            and sorted(status["managers"]) == sorted(managers)
-            and None not in [farm.values(name, "knob").get(client) for client in clients]
-        )
-
-    for name in managers:
-        farm.wait(f"{name} knows all", lambda name=name: one(name))
-        if name != leader:
-            farm.logged(name, f"has the state of {leader}")
+def knows(farm: Farm, name: str, leader: str, clients: tuple[str, ...]) -> bool:
+    """Is this manager in one view with the others, does it know who leads, and has it every client with its knob?"""
+    status = farm.status(name)
+    together = status.get("leader") == leader and sorted(status["managers"]) == [*THREE]
+    present = farm.clients(name) == dict.fromkeys(clients, "connected")
+    return together and present and all(farm.values(name, "knob").get(client) is not None for client in clients)
 
 
 def state_of(farm: Farm, manager: str, trigger: str) -> str:
@@ -68,13 +61,10 @@ def state_of(farm: Farm, manager: str, trigger: str) -> str:
 
 def test_standbys_show_what_the_leader_shows_and_take_over_with_all_it_knew(farm: Farm) -> None:
     together(farm, clients=("c1", "c2"))
-    shown = {name: farm.vmctl(name, "clients", "--json") for name in THREE}
-    assert {name: sorted(row["name"] for row in said.json) for name, said in shown.items()} == dict.fromkeys(
-        THREE, ["c1", "c2"]
-    )
     farm.turn("c2", 100)
     for name in THREE:
-        farm.wait(f"{name} has the new value", lambda name=name: farm.values(name, "knob") == {"c1": 0, "c2": 100})
+        farm.wait(f"{name} has the new value", lambda: farm.values(name, "knob") == {"c1": 0, "c2": 100})  # noqa: B023
+        assert [row["name"] for row in farm.vmctl(name, "clients", "--json").json] == ["c1", "c2"]
         assert {(row["client"], row["value"]) for row in farm.vmctl(name, "props", "knob", "--json").json} == {
             ("c1", 0),
             ("c2", 100),
@@ -136,28 +126,33 @@ def test_whenever_the_leader_is_killed_each_event_runs_its_program_once(farm: Fa
     """The knob becomes odd: once per event, whatever dies in between."""
     chance = random.Random(seed)
     together(farm, clients=("c1",))
-    leader, number = "m1", 0
-    for round in range(6):
-        number += 1  # odd: an event
+    leader = "m1"
+    for number in range(1, 2 * ROUNDS, 2):
         farm.turn("c1", number)
         if chance.random() < 0.5:  # near the firing itself, or anywhere on the way to it
-            farm.wait("the news is there", lambda: farm.values(leader, "knob").get("c1") == number)
+            wait_for_value(farm, leader, number)
             time.sleep(chance.random() * 0.06)
         else:
             time.sleep(chance.random() * 0.5)
-        farm.kill(leader)
-        farm.wait(f"round {round}: it was run", lambda: f"odd {number}" in farm.notes("c1"))
-        alive = tuple(name for name in THREE if name != leader)
-        dead, leader = leader, farm.wait("another leads", lambda: next((name for name in alive if farm.leads(name)), ""))
-        number += 1  # even: it is over
-        farm.turn("c1", number)
-        farm.wait("it is over", lambda: state_of(farm, leader, "knob_odd") == "ok")
-        farm.start_manager(dead)
-        farm.wait(
-            "it is back",
-            lambda: farm.status(dead).get("leader") == leader and sorted(farm.status(leader)["managers"]) == [*THREE],
-        )
-        farm.wait(
-            "it knows", lambda: farm.values(dead, "knob").get("c1") == number and state_of(farm, dead, "knob_odd") == "ok"
-        )
-        assert farm.notes("c1") == [f"odd {n}" for n in range(1, number, 2)]
+        leader = fall_and_rise(farm, leader, number)
+        assert farm.notes("c1") == [f"odd {n}" for n in range(1, number + 1, 2)]
+
+
+def fall_and_rise(farm: Farm, leader: str, number: int) -> str:
+    """The leader is killed, another one leads, the event ends, the killed one is back and knows all. Returns who leads."""
+    farm.kill(leader)
+    farm.wait(f"it was run: {number}", lambda: f"odd {number}" in farm.notes("c1"))
+    alive = [name for name in THREE if name != leader]
+    heir = str(farm.wait("another leads", lambda: next(filter(farm.leads, alive), "")))
+    farm.turn("c1", number + 1)  # even: it is over
+    wait_for_value(farm, heir, number + 1)
+    farm.wait("it is over", lambda: state_of(farm, heir, "knob_odd") == "ok")
+    farm.start_manager(leader)
+    farm.wait("it is back", lambda: knows(farm, leader, heir, ("c1",)))
+    wait_for_value(farm, leader, number + 1)
+    farm.wait("it knows that it is over", lambda: state_of(farm, leader, "knob_odd") == "ok")
+    return heir
+
+
+def wait_for_value(farm: Farm, manager: str, number: int) -> None:
+    farm.wait(f"{manager} has {number}", lambda: farm.values(manager, "knob").get("c1") == number)
