@@ -15,6 +15,7 @@ from common.daemon import CannotStart, Life, RunOptions, run
 from common.keys import KeyFault
 from vmmanager.control import ControlFault
 from vmmanager.embedded import EmbeddedBus
+from vmmanager.triggers.rule import faults
 from vmmanager.wiring import Daemon
 
 CONFIGURATION = Path("/etc/vmherd/vmmanager.ini")
@@ -34,11 +35,16 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def load(path: Path) -> ManagerConfig:
+    """The files, checked also for what only the trigger engine knows. Raises ConfigurationError."""
+    return load_manager(path, also=lambda config: faults(config.triggers))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     path = options.config.absolute()
     try:
-        config = load_manager(path)
+        config = load(path)
     except ConfigurationError as bad:
         for fault in bad.faults:
             print(fault, file=sys.stderr)
@@ -60,7 +66,7 @@ def body(life: Life, config: ManagerConfig, path: Path) -> int:
         life.thread("vmbus", embedded.run)
     bus = open_bus(config.bus, config.name, membership=True)
     try:
-        daemon = Daemon(config, bus, lambda: load_manager(path))
+        daemon = Daemon(config, bus, lambda: load(path))
     except (KeyFault, ControlFault) as fault:
         bus.close()
         if embedded:

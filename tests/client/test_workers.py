@@ -126,7 +126,7 @@ EXPECTED = {
     "memory": ("error", "out of memory"),
     "object": ("error", "a value of type object"),
     "huge": ("error", "more than 64 bits"),
-    "deep": ("error", "nested deeper than 8"),
+    "deep": ("error", "nested deeper than 16"),
     "odd_text": ("error", "no Unicode"),
     "bad_frame": ("error", "where its answers go"),
     "closes": ("error", "ended with status"),

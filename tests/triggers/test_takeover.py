@@ -186,6 +186,7 @@ def test_whatever_happens_a_wish_has_one_id_per_firing_and_only_leaders_run_code
         elif what == "crash":
             world.nodes[str(who)].effects_left = how
         elif what == "restart" and not world.nodes[str(who)].alive:
+            world.advance(0.01)
             world.start(str(who))
         elif what == "wait":
             world.advance(float(how or 1))

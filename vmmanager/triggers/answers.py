@@ -66,17 +66,17 @@ def _triggers(board: Board, args: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _shown(board: Board, rule: Rule) -> dict[str, Any]:
-    state, why = rule.state()
+    state, reason = _summary(board, rule)
     silence = board.silences.find(rule.name, "", board.farm)
     if silence is not None and state != "disabled":
-        state, why = "silenced", f"{silence}; without that it would be {state}: {why}"
+        state, reason = "silenced", f"{silence}; without that it would be {state}: {reason}"
     cooldown = max((one.cooldown_until for one in rule.subjects.values()), default=0.0) - board.now.mono
     return {
         "name": rule.name,
         "state": state,
         "since": max((one.since for one in rule.subjects.values()), default=None),
         "subjects": dict(Counter(_state(one) for one in rule.subjects.values())),
-        "why": why,
+        "why": reason,
         "last_fired": rule.last_fired or None,
         "fired": rule.fired,
         "cooldown_until": board.now.wall + cooldown if cooldown > 0 else None,
@@ -85,6 +85,16 @@ def _shown(board: Board, rule: Rule) -> dict[str, Any]:
         "severity": rule.config.severity,
         "where": str(rule.config.where),
     }
+
+
+def _summary(board: Board, rule: Rule) -> tuple[str, str]:
+    """(state, why) of the trigger as a whole."""
+    state, subject = rule.state()
+    if rule.disabled:
+        return state, rule.disabled
+    if subject is not None:
+        return state, f"{subject.name}: {why(board, subject)}" if subject.name else why(board, subject)
+    return state, f"none of {len(rule.subjects)} clients" if rule.subjects else f"nobody is in {rule.config.each}"
 
 
 def _state(subject: Subject) -> str:

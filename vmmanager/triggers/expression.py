@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from types import CodeType
 from typing import Any
 
-from common.config.model import Code, Fault, Where
+from common.config.model import Code, ConfigurationError, Fault, Where
 from vmmanager.triggers import unknown
 from vmmanager.triggers.unknown import Unknown
 
@@ -55,12 +55,12 @@ _OPERATORS: dict[type[ast.cmpop], tuple[str, Callable[[Any, Any], Any]]] = {
 _NATIVE = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)  # Unknown's own methods do these
 
 
-class CodeFault(Exception):
+class CodeFault(ConfigurationError):
     """The text cannot be used: why, with file, line, section and key."""
 
     def __init__(self, where: Where, text: str) -> None:
         self.fault = Fault(where, text)
-        super().__init__(str(self.fault))
+        super().__init__([self.fault])
 
 
 def bounded_pow(base: Any, exponent: Any) -> Any:

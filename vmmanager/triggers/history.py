@@ -199,11 +199,13 @@ def _last_good(history: Iterable[Sample]) -> float | None:
 
 
 def values(clients: Any, prop: str) -> Any:
-    """The known values of a property of all members of a group or a list; unknown ones are left out."""
+    """The known values of a property of all members of a group or a list; unknown ones are left out. Unknown when nobody's
+    is known: the sum of nothing is not zero."""
     if type(clients) is Unknown:
         return clients
     members = clients.values() if isinstance(clients, ClientsView) else clients
-    return [value for value in (client._value(prop) for client in members) if type(value) is not Unknown]
+    found = [value for value in (client._value(prop) for client in members) if type(value) is not Unknown]
+    return found or Unknown(f"no value of {prop} is known")
 
 
 def known(value: Any) -> bool:

@@ -157,7 +157,7 @@ class Pipeline:
             Note(text, "error", PART),
             Record(self._board.now.wall, "trigger", rule.name, text),
             Persist("trigger", rule.name, row),
-            Tell("trigger-enable", row),
+            *((Tell("trigger-enable", row),) if self._board.leading else ()),  # a standby speaks for itself only
         ]
 
     def _spare_silenced(self, firing: Firing) -> list[Effect]:
@@ -374,6 +374,9 @@ class Pipeline:
     def remember(self, told: Firing) -> list[Effect]:
         """A firing of another manager or from before a restart: cooldown, once and max_actions count it."""
         self.firings[told.id] = told
+        number = told.id.rpartition("-")[2]
+        if told.by == self._board.settings.name and number.isdecimal():
+            self._number = max(self._number, int(number))  # no id twice, also when the clock was set back meanwhile
         self._supersede(told)
         rule, subject = self._of(told)
         if rule is None:

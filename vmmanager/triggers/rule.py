@@ -110,19 +110,15 @@ class Rule:
             text = str(Fault(expression.error_place(fault, code), f"{type(fault).__name__}: {fault}"))
             return Value(Unknown(text), text)
 
-    def state(self) -> tuple[str, str]:
-        """(state, why) of the trigger as a whole: the worst of its subjects'."""
+    def state(self) -> tuple[str, Subject | None]:
+        """(state, the subject it is about) of the trigger as a whole: the worst of its subjects'."""
         if self.disabled:
-            return "disabled", self.disabled
+            return "disabled", None
         for state in (State.FIRING, State.FLAPPING, State.PENDING, State.DOUBTFUL, State.UNKNOWN):
             for subject in self.subjects.values():
                 if subject.state is state:
-                    shown = "unknown" if state is State.DOUBTFUL else str(state)
-                    return shown, f"{subject.name}: {subject.why}" if subject.name else subject.why
-        if not self.subjects:
-            return "ok", f"nobody is in {self.config.each}"
-        first = next(iter(self.subjects.values()))
-        return "ok", first.why if len(self.subjects) == 1 else f"none of {len(self.subjects)} clients"
+                    return "unknown" if state is State.DOUBTFUL else str(state), subject
+        return "ok", next(iter(self.subjects.values())) if len(self.subjects) == 1 else None
 
     def blocks(self, subject: str) -> str:
         """Why those that depend on this one must hold still; empty when they need not."""
