@@ -46,6 +46,7 @@ PURE = (
     "vmmanager/acting.py",
     "vmmanager/asking.py",
     "vmmanager/context.py",
+    "vmmanager/decisions.py",
     "vmmanager/followers.py",
     "vmmanager/history.py",
     "vmmanager/keybook.py",

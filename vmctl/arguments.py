@@ -163,7 +163,9 @@ def _add_triggers(commands: Commands) -> None:
     test = _command(below, "test", "what it would do now or over recorded time; nothing is done", "rules:test")
     _completed(test, "name", by="trigger", nargs="?", metavar="NAME", help="a configured trigger, or one of FILE")
     test.add_argument("--file", metavar="FILE", help="triggers that are not configured yet; - reads standard input")
-    test.add_argument("--over", type=_span, metavar="SPAN", help="replay the recorded values of this long, instead of now")
+    past = test.add_mutually_exclusive_group()
+    past.add_argument("--over", type=_span, metavar="SPAN", help="replay the recorded values of this long, instead of now")
+    past.add_argument("--samples", metavar="FILE", help="replay the samples written in FILE, instead of now")
     for name, enabled, help in (
         ("enable", True, "switch it on again"),
         ("disable", False, "switch it off until it is enabled"),

@@ -181,6 +181,8 @@ def test(session: Session, options: Namespace) -> int:
     args: Row = {"name": options.name, "history": options.over}
     if options.file is not None:
         args |= {"source": _read(options.file), "file": options.file}
+    if options.samples is not None:
+        args |= {"samples": _read(options.samples), "samples_file": options.samples}
     rows = session.rows("trigger-test", **args)
     if session.screen.as_json:
         session.screen.document(rows)

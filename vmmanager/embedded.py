@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ RESTART_MIN_S, RESTART_MAX_S = 0.2, 10.0
 CALM_S = 60.0  # a child that lived so long died by accident: start it again at once
 STOP_S = 3.0
 CANNOT_START = 2  # vmbus's exit code when it cannot listen: perhaps another daemon serves there, and we simply use that one
-PRIORITIES = {"7": logging.DEBUG, "6": logging.INFO, "4": logging.WARNING, "3": logging.ERROR, "2": logging.CRITICAL}
+_LINE = re.compile(r"\S+ \S+ (debug|info|warning|error|critical) \S+: (.*)")
 
 # Runs in the fresh interpreter: SIGTERM when the parent ends; gone already: end now.
 _TIED = (
@@ -38,6 +39,11 @@ def arguments(config: BusConfig) -> list[str]:
     """vmbus's own, for `daemon = PORT@HOST`, or PORT alone for the unix socket as Spread has it."""
     port, at, host = config.daemon.partition("@")
     return ["--listen", f"{host}:{port}"] if at else ["--listen", f"127.0.0.1:{port}", "--unix", f"/tmp/{port}"]
+
+
+def _environment() -> dict[str, str]:
+    """The child is ours: the service manager hears from us alone."""
+    return {key: value for key, value in os.environ.items() if key not in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "JOURNAL_STREAM")}
 
 
 class EmbeddedBus:
@@ -65,13 +71,8 @@ class EmbeddedBus:
     def _live(self) -> int:
         """One life of the child; its exit code."""
         try:
-            # JOURNAL_STREAM: its log lines come with a priority, `<4>text`
             self._child = subprocess.Popen(
-                self._argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env={**os.environ, "JOURNAL_STREAM": "0:0"},
+                self._argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=_environment()
             )
         except OSError as fault:
             self._say(logging.ERROR, f"cannot be started: {fault.strerror}")
@@ -85,11 +86,12 @@ class EmbeddedBus:
         return self._child.wait()
 
     def _hear(self, line: str) -> None:
-        """A line of its log becomes one of ours."""
-        level, text = logging.ERROR, line
-        if len(line) > 3 and line[0] == "<" and line[2] == ">":
-            level, text = PRIORITIES.get(line[1], logging.INFO), line[3:]
-        self._say(level, text.removeprefix("vmbus:").strip())
+        """A line of its log (common/logs.py) becomes one of ours; anything else on its stderr is an error."""
+        found = _LINE.match(line)
+        if found:
+            self._say(logging.getLevelNamesMapping()[found[1].upper()], found[2])
+        else:
+            self._say(logging.ERROR, line.removeprefix("vmbus:").strip())
 
     def _say(self, level: int, text: str) -> None:
         if text != self._said:

@@ -13,11 +13,12 @@ from typing import Any
 from common.bus.contract import Closed, Opened, View
 from common.config.differences import differences
 from common.config.model import ManagerConfig
-from common.protocol import GROUP_CLIENTS, GROUP_MANAGERS, ClbControl, Control, Execute, FetchProp, GetProp, Value
+from common.protocol import GROUP_CLIENTS, GROUP_MANAGERS, ClbControl, Control, Execute, FetchProp, GetProp
 from vmmanager import events
 from vmmanager.acting import Acting
 from vmmanager.asking import Asking
 from vmmanager.context import Context, Refused
+from vmmanager.decisions import ENDED_ROW, ENGINE_TABLES, Decisions
 from vmmanager.events import (
     Arrived,
     Asked,
@@ -32,7 +33,6 @@ from vmmanager.events import (
     Measured,
     Moment,
     NotReconfigured,
-    Persist,
     Recalled,
     Reconfigured,
     Reply,
@@ -45,12 +45,11 @@ from vmmanager.events import (
 from vmmanager.followers import Followers
 from vmmanager.keybook import KeyBook
 from vmmanager.leadership import Change, Leadership
-from vmmanager.merging import Ended, beyond, news, rows_of
 from vmmanager.operations import OPERATIONS
-from vmmanager.peers import Peers, Row
+from vmmanager.peers import Peers
 from vmmanager.requests import Requests
 from vmmanager.roll import Roll
-from vmmanager.triggers.effects import Act, Answer, Effect, Tell
+from vmmanager.triggers.effects import Act, Effect, Tell
 from vmmanager.triggers.engine import Engine
 from vmmanager.triggers.rule import Guard, unguarded
 
@@ -58,8 +57,6 @@ TICK_S = 1.0
 FILL_S = 5.0  # after the start, and before a new leader acts: so long clients that are on the bus may take to tell their names
 ACKNOWLEDGE_S = 10.0  # a change that is not on disk by then is answered with an error
 AT_START_ONLY = ("name", "bus", "log", "paths", "control_group", "managers")  # parts of the configuration
-ENDED_ROW = ("fact", "ended silences")
-ENGINE_TABLES = ("trigger", "firing", "silence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +72,15 @@ class Manager:
     """`key` is our public key in hex, as our hello shows it; `guard` limits the time of triggers' expressions."""
 
     def __init__(self, config: ManagerConfig, key: str, now: Moment, guard: Guard = unguarded) -> None:
-        self._guard = guard
+        self.guard = guard
         self.context = Context(config, now)
         self.started = now
         self.measured = Measured({}, {}, {"ok": True, "error": "", "events": 0})
         self.loaded = False
         self.leadership = Leadership(self.context)
         self.keys = KeyBook(self.context)
-        self.peers = Peers(self.context, key, self._rows, self._told, self._decided)
+        self.decisions = Decisions(self)
+        self.peers = Peers(self.context, key, self.decisions.rows, self.decisions.told, self.decisions.decided)
         self.peers.highest = lambda: self.leadership.highest
         self.roll = Roll(self.context, self.peers.own_hello, self._lost, self._returned)
         self.requests = Requests()
@@ -90,8 +88,6 @@ class Manager:
         self.acting = Acting(self.context, self.asking)
         self.followers = Followers(self.context)
         self.engine = Engine(config.triggers, config, now, guard)
-        self._ended_silences = Ended()
-        self._silences_made: dict[str, Value] = {}
         self._acks: dict[str, _Ack] = {}
         self._fill_until = float("inf")  # monotonic; until then, or until all are named, no trigger is looked at
         self._filled = False
@@ -146,23 +142,11 @@ class Manager:
             if isinstance(effect, Act):
                 self._ended(self.acting.act(effect))
             elif isinstance(effect, Tell):
-                self.peers.tell(effect.verb, effect.arguments | self._told_besides(effect))
+                self.decisions.tell(effect)
             elif isinstance(effect, events.Record):
                 self.context.emit(effect)
             else:
                 self.context.out.append(effect)
-
-    def _told_besides(self, tell: Tell) -> dict[str, Value]:
-        """Of a silence that ends, when it was made: ids may repeat where managers did not know of each other."""
-        id = str(tell.arguments.get("id"))
-        return {"created": self._silences_made.pop(id, 0.0)} if tell.verb == "unsilence" else {}
-
-    def ask_engine(self, asked: Asked) -> Answer:
-        """An operation on triggers and silences."""
-        if asked.op == "unsilence":
-            rows = self.engine.rows()
-            self._silences_made = {key: value.get("created", 0.0) for table, key, value in rows if table == "silence"}
-        return self.engine.answer(asked.op, asked.args, asked.who, self.context.farm, self.context.now)
 
     def _ended(self, ended: Iterable[tuple[str, str]]) -> None:
         """Firings whose wishes are all done with."""
@@ -201,17 +185,7 @@ class Manager:
         elif message.verb == "yield":
             self.leadership.yielded(address)
         elif message.verb == "offer" and self.leadership.leading:
-            self._offered(sender, message.values)
-
-    def _offered(self, sender: str, values: dict[str, Value]) -> None:
-        """What a newcomer knows beyond what we told it."""
-        told = values.get("keys")
-        for record in told if isinstance(told, list) else ():
-            if isinstance(record, dict) and self.keys.is_news(record):
-                self.peers.tell("key", record)
-        offered = rows_of(values.get("rows"))
-        for verb, arguments in news(offered, self.engine.rows(), self._ended_silences, sender, self.context.now.wall):
-            self.peers.tell(verb, arguments)
+            self.decisions.offered(sender, message.values)
 
     def _epoch_told(self, hello: ClbControl) -> None:
         epoch = hello.values.get("epoch")
@@ -237,7 +211,7 @@ class Manager:
             elif table in ENGINE_TABLES:
                 self.carry(self.engine.restore(table, key, value))
             elif (table, key) == ENDED_ROW:
-                self._ended_silences.learn(value)
+                self.decisions.ended_silences.learn(value)
             elif (table, key) == ("fact", "epoch"):
                 known = value.get("epoch")
                 epoch = known if isinstance(known, int) else 0
@@ -384,58 +358,6 @@ class Manager:
             self.context.refuse(event.call, Refused(event.code or "usage", event.error))
         else:
             self.context.reply(event.call, list(event.rows))
-
-    # --- what the managers tell each other --------------------------------------------------------------------------------
-
-    def _decided(self, sender: str, verb: str, arguments: dict[str, Value]) -> None:
-        """One decision of the leader, in the order in which all managers hear it."""
-        own = sender == self.context.name and not arguments.get("offered")  # an offer was not applied when it was asked for
-        if verb == "key":
-            address = self.keys.apply(arguments, str(arguments.get("token", "")) if own else "")
-            if address:
-                self.roll.greet([address], leading=self.leadership.leading)
-            return
-        if verb == "unsilence":
-            self._ended_silences.note(str(arguments.get("id")), arguments, self.context.now.wall)
-            self.context.out.append(Persist("fact", ENDED_ROW[1], self._ended_silences.row()))
-        self.carry(self.engine.heard(verb, arguments, own, self.leadership.leading, self.context.now))
-
-    def _rows(self) -> list[Row]:
-        return [*self.keys.rows(), *self.engine.rows(), (*ENDED_ROW, self._ended_silences.row())]
-
-    def _told(self, rows: list[Row]) -> None:
-        """The leader's rows take the place of ours; but keys decided here later than there go back to it."""
-        keys: list[Value] = [*self.keys.merge([(key, value) for table, key, value in rows if table == "key"])]
-        for row in rows:
-            if row[:2] == ENDED_ROW:
-                self._ended_silences.learn(row[2])
-        own = beyond(self.engine.rows(), rows, self._ended_silences, self.context.now.wall)
-        address = next((a for a, name in self.peers.names.items() if name == self.leadership.leader), "")
-        if (keys or own) and address:
-            offer: dict[str, Value] = {"keys": keys, "rows": [list(row) for row in own]}
-            self.context.send(ClbControl(verb="offer", values=offer), (self.leadership.leader,), (address,))
-        self._replace_rules([row for row in rows if row[0] in ENGINE_TABLES])
-        self.context.note(f"manager {self.context.name}: has the state of {self.leadership.leader} ({len(rows)} rows)")
-        self.roll.fetch_all()
-
-    def _replace_rules(self, rows: list[Row]) -> None:
-        """Silences and triggers as the leader has them; firings of both, because none may be forgotten.
-
-        Where nothing of ours has to go, the engine keeps what it has watched so far."""
-        told = {(table, key) for table, key, _ in rows}
-        old = [row for row in self.engine.rows() if row[:2] not in told]
-        if all(table == "firing" for table, _, _ in old):
-            for table, key, value in rows:
-                self.carry(self.engine.learn(table, key, value, self.context.now))
-            return
-        self.engine = Engine(self.context.config.triggers, self.context.config, self.context.now, self._guard)
-        for table, key, value in [*rows, *(row for row in old if row[0] == "firing")]:
-            self.carry(self.engine.restore(table, key, value))
-        for table, key, value in rows:
-            self.context.out.append(Persist(table, key, value))  # type: ignore[arg-type]
-        for table, key, _ in old:
-            if table != "firing":
-                self.context.out.append(Persist(table, key, None))  # type: ignore[arg-type]
 
 
 _handlers: dict[type, Callable[[Manager, Any], None]] = {

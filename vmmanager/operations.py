@@ -192,7 +192,7 @@ def _decide_key(manager: Manager, asked: Asked) -> None:
 
 
 def _engine(manager: Manager, asked: Asked) -> None:
-    answer = manager.ask_engine(asked)
+    answer = manager.decisions.ask_engine(asked)
     manager.carry(answer.effects)
     if answer.wait:
         manager.acknowledge(asked.call, answer.wait, answer.body)

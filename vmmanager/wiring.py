@@ -26,7 +26,7 @@ from vmmanager.manager import Manager
 from vmmanager.store import Store
 from vmmanager.threads import INBOX_BYTES_MAX, INBOX_MAX, Hands, Listener, Sender, TriggerWatch, moment, remembered
 from vmmanager.triggers.guard import TimeLimit
-from vmmanager.triggers.trial import try_out
+from vmmanager.triggers.trial import SampleFault, ending_at, parse_samples, try_out
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 TRY_S = 30.0  # `vmctl trigger test` may take so long
@@ -259,6 +259,7 @@ def _code_done(firing: str, outcome: Outcome) -> CodeDone:
 def _try(trial: events.TryTrigger, manager: Manager, now: events.Moment) -> events.Tried:
     """In the forked child: the operator's code runs here."""
     name, source, over = trial.args.get("name"), trial.args.get("source"), trial.args.get("history")
+    written = trial.args.get("samples")
     try:
         config = manager.context.config
         triggers = (
@@ -271,7 +272,10 @@ def _try(trial: events.TryTrigger, manager: Manager, now: events.Moment) -> even
             now,
             name=name if isinstance(name, str) else None,
             history_s=float(over) if isinstance(over, (int, float)) else None,
+            samples=ending_at(now.wall, parse_samples(written)) if isinstance(written, str) else None,
         )
+    except SampleFault as bad_line:
+        return events.Tried(trial.call, (), f"{trial.args.get('samples_file') or 'samples'}: {bad_line}", "bad-config")
     except ConfigurationError as bad:
         return events.Tried(trial.call, (), "; ".join(map(str, bad.faults)), "bad-config")
     if not rows:

@@ -134,6 +134,29 @@ def test_a_trigger_is_looked_at_tried_and_switched(vmctl: Vmctl, tmp_path: Path)
     assert vmctl("trigger", "enable", "client_query").returncode == 0
 
 
+HOT = """\
+[hot]
+each = dom0
+expr = { client.load > 30 }
+for = 30s
+on_update_check = yes
+cmd = { notify(f"{client.name} is hot: {client.load}") }
+"""
+
+
+def test_a_new_trigger_is_tried_on_samples_written_by_hand(vmctl: Vmctl, tmp_path: Path) -> None:
+    trigger, samples, bad = tmp_path / "hot.ini", tmp_path / "samples", tmp_path / "bad"
+    trigger.write_text(HOT)
+    samples.write_text("0 xen1 joins dom0\n0 xen1 load = 3\n60 xen1 load = 31\n300 xen1 load = 2\n")
+    rows = said(vmctl("trigger", "test", "--file", str(trigger), "--samples", str(samples), "--json"))
+    fired = [row for row in rows if row["would_fire"]]
+    assert [wish["arguments"]["text"] for row in fired for wish in row["wishes"]] == ["xen1 is hot: 31"]
+    assert rows[-1]["at"] - fired[0]["at"] == pytest.approx(210)  # it held for 30 s, and 210 s later the samples end
+    bad.write_text("0 xen1 joins dom0\nsoon xen1 load = 3\n")
+    done = vmctl("trigger", "test", "--file", str(trigger), "--samples", str(bad))
+    assert (done.returncode, f"{bad}: line 2:" in done.stderr) == (2, True)
+
+
 def test_a_bad_file_changes_nothing_and_is_named(vmctl: Vmctl, farm: Farm) -> None:
     bad = farm.folder / MANAGER / "triggers.d" / "bad.ini"
     bad.write_text("[x]\nexpr = { 1 + }\nticks = soon\n")

@@ -67,6 +67,11 @@ def parse_samples(text: str, start: float = EPOCH_S) -> list[Sample]:
     return sorted(found, key=lambda sample: sample.at)
 
 
+def ending_at(at: float, samples: list[Sample]) -> list[Sample]:
+    """The same, moved in time so that the last one is at `at`."""
+    return [replace(sample, at=sample.at + at - samples[-1].at) for sample in samples]
+
+
 def _sample(words: list[str], start: float) -> Sample:
     at = start + float(words[0])
     if len(words) == 2 and words[1] == "-":

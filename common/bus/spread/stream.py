@@ -7,7 +7,8 @@ from typing import Final
 from common.bus.spread.codec import Header, Message, decode_body, decode_header
 from common.bus.spread.constants import HEADER_BYTES, RECEIVED_BYTES_MAX
 
-BUFFER_BYTES: Final = 256 * 1024  # taken by one system call where many messages wait; grows for a larger message
+BUFFER_BYTES: Final = 256 * 1024  # taken by one system call where many messages wait; more only for a larger message
+START_BYTES: Final = 8 * 1024  # until a read fills it: a session at rest, or thousands in one process, cost little
 
 
 class Stream:
@@ -19,7 +20,7 @@ class Stream:
     def __init__(self, bytes_max: int = RECEIVED_BYTES_MAX, buffer_bytes: int = BUFFER_BYTES) -> None:
         self._bytes_max = bytes_max
         self._usual_bytes = buffer_bytes
-        self._view = memoryview(bytearray(buffer_bytes))
+        self._view = memoryview(bytearray(min(START_BYTES, buffer_bytes)))
         self._header: Header | None = None
         self.pending_bytes = 0
 
@@ -47,8 +48,11 @@ class Stream:
         self.pending_bytes = end - at
         if at and end > at:
             self._view[: end - at] = self._view[at:end]
-        if len(self._view) > self._usual_bytes and end - at <= self._usual_bytes:
-            self._resize(self._usual_bytes)
+        if len(self._view) > self._usual_bytes:
+            if self.pending_bytes <= self._usual_bytes:
+                self._resize(self._usual_bytes)
+        elif end == len(self._view) < self._usual_bytes:
+            self._resize(min(4 * end, self._usual_bytes))
         return messages
 
     def feed(self, chunk: bytes) -> list[Message]:
