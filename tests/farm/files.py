@@ -26,9 +26,9 @@ printf '%s\\n' "$2" >> "$1"
 
 SLOW_SH = """\
 #!/bin/sh
-# Says that it has begun, then takes long.
+# Says that it has begun, then never ends by itself.
 printf '%s\\n' "$2" >> "$1"
-exec sleep 600
+exec tail -f "$1"
 """
 
 MANAGER_INI = """\
