@@ -48,7 +48,10 @@ def touch(path: str, seconds: float = 0.0) -> str:
     time.sleep(seconds)
     return "done"
 """
-PROGRAMS = """[[say]]
+PROGRAMS = """[[sleep]]
+argv = /bin/sleep, 900
+timeout = 15m
+[[say]]
 argv = /bin/echo, "said: {what}"
 [[[patterns]]]
 what = "[a-z ]+"
@@ -134,6 +137,17 @@ def test_a_client_killed_in_the_middle_of_a_command_says_so_and_does_not_run_it_
     assert isinstance(recorded, ExecVal)
     assert recorded.repeated
     assert (tmp_path / "ran").read_text() == (tmp_path / "other").read_text() == "ran\n"
+
+
+def test_a_command_does_not_outlive_a_client_that_is_killed(start: Start) -> None:
+    client, manager = start("allow = exec:sleep")
+    manager.send(Execute(execution="e", command="exec", parameters={"program": "sleep"}, timeout_s=900))
+    assert client.process is not None
+    tree = psutil.Process(client.process.pid)
+    until(lambda: [one for one in tree.children(recursive=True) if one.name() == "sleep"])
+    family = tree.children(recursive=True)
+    client.kill()
+    assert not psutil.wait_procs(family, timeout=20)[1]
 
 
 def test_what_is_not_signed_by_a_trusted_manager_never_reaches_a_plugin(start: Start, tmp_path: Path) -> None:
