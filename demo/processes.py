@@ -144,7 +144,7 @@ class Farm:
             cwd=self.folder,
             env={**os.environ, "VMHERD_DEMO": str(self.folder)},
             start_new_session=True,  # Ctrl-C is ours to handle
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         )
 
     def _stop(self) -> None:
@@ -171,6 +171,6 @@ def _folder() -> Path:
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """So that even a SIGKILL of the demonstration leaves no daemon behind (Linux)."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

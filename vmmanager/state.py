@@ -145,7 +145,8 @@ class Farm:
             if len(client.properties) >= PROPERTIES_MAX:
                 return
             known = client.properties[reading.name] = Property(reading, read_at, History(keep))
-        again = len(known.history) > 0 and abs(read_at - known.read_at) < SAME_READ_S and known.reading.value == reading.value
+        near_s = min(SAME_READ_S, reading.ticks / 2) if reading.ticks > 0 else SAME_READ_S
+        again = len(known.history) > 0 and abs(read_at - known.read_at) < near_s and known.reading.value == reading.value
         known.reading = reading
         self.changed.add(("property", name, reading.name))
         if again:
