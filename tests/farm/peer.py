@@ -50,7 +50,13 @@ class Peer:
         return id
 
     def hello(self, role: Role, *, clock_s: float = 0.0) -> None:
-        values: dict[str, Value] = {"role": role, "key": raw_public(self.key).hex(), "groups": [], "boot_id": "peer", "commands": []}
+        values: dict[str, Value] = {
+            "role": role,
+            "key": raw_public(self.key).hex(),
+            "groups": [],
+            "boot_id": "peer",
+            "commands": [],
+        }
         self.say(ClbControl(verb="hello", values=values), GROUP_MANAGERS, clock_s=clock_s)
 
     def deliveries(self, wanted: Callable[[Delivery], M | None]) -> M:
