@@ -50,7 +50,7 @@ def test_a_manager_on_a_full_disk_works_on_and_keeps_what_it_acknowledges(small:
     farm.wait("c1 is in", lambda: farm.clients("m1") == {"c1": "connected"})
     assert farm.vmctl("m1", "silence", "before", "--for", "1h", "--why", "there was room").code == 0
     fill(small)
-    refused = farm.vmctl("m1", "silence", "full", "--for", "1h", "--why", "x" * 5000)
+    refused = farm.vmctl("m1", "silence", "full", "--for", "1h", "--why", "x" * 900)
     assert refused.code == 1, refused
     assert "full" in refused.err
     farm.logged("m1", "cannot be written")
@@ -86,3 +86,20 @@ def test_a_manager_that_starts_on_a_full_disk_waits_with_leading_until_there_is_
     (small / "ballast").unlink()
     farm.wait("it leads again", lambda: farm.leads("m1"))
     assert farm.stop("m1") == 0
+
+
+def test_a_client_on_a_full_disk_runs_nothing_that_it_cannot_note_and_says_so(small: Path, farm: Farm) -> None:
+    farm.manager("m1")
+    farm.client("c1", state=str(small / "state"))
+    farm.wait("c1 is in", lambda: farm.clients("m1") == {"c1": "connected"})
+    assert farm.vmctl("m1", "exec", "exec", "program=note", "text=first", "--on", "c1", "--yes").code == 0
+    fill(small)
+    refused = farm.vmctl("m1", "exec", "exec", "program=note", "text=second", "--on", "c1", "--yes")
+    assert refused.code == 1, refused
+    assert "No space left" in " ".join(refused.out.split())
+    farm.turn("c1", 4)
+    farm.wait("it is read and told all the same", lambda: farm.values("m1", "knob") == {"c1": 4})
+    (small / "ballast").unlink()
+    assert farm.vmctl("m1", "exec", "exec", "program=note", "text=third", "--on", "c1", "--yes").code == 0
+    assert farm.notes("c1") == ["first", "third"]
+    assert farm.stop("c1") == 0
