@@ -65,7 +65,7 @@ reconnect_max = 0.5
 [log]
 target = stderr
 [paths]
-state = state
+state = {state}
 run = run
 plugins = plugins
 {local_keys}
@@ -116,6 +116,7 @@ class ClientFiles:
     groups: tuple[str, ...] = ("boxes",)
     allow: tuple[str, ...] = ("log", "exec")
     accept_managers: str = "listed"
+    state: str = "state"
     heartbeat: float = 15.0
     local_keys: bool = True
     properties: str = ""
@@ -157,6 +158,7 @@ def write_client(folder: Path, one: ClientFiles, port: int) -> None:
             heartbeat=one.heartbeat,
             allow="".join(f"{word}, " for word in one.allow).strip() or ",",
             accept_managers=one.accept_managers,
+            state=one.state,
             port=port,
             local_keys=_local_keys(one.local_keys),
             folder=folder,

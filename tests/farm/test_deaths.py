@@ -128,6 +128,7 @@ def test_a_manager_with_an_embedded_bus_needs_no_other_daemon_and_restarts_a_bus
     (bus,) = psutil.Process(farm.pid("m1")).children()
     bus.kill()
     farm.logged("m1", "vmbus: ended with code -9; started again")
+    farm.wait("the manager is on the new one", lambda: len(farm.lines("m1", "bus: connected as")) == 2)
     connected(farm, "c1")
     assert farm.vmctl("m1", "exec", "exec", "program=note", "text=on", "--on", "c1", "--yes").code == 0
     assert farm.stop("m1") == 0
