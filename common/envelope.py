@@ -223,14 +223,13 @@ def introduced(data: bytes, now: float | None = None) -> tuple[str, bytes, ClbCo
     """(sender, raw public key, hello) when `data` is a hello that carries a key and is signed by that very key; else None.
 
     For senders whose key is not known yet: the manager keeps it as pending. Proves possession of the key, nothing else. With
-    `now`, an old hello is None too: else anybody can send what a host said before it got its present key. Who calls this for
-    strangers must limit how often (ratelimit.Bucket): a signature check costs 0.1 ms."""
+    `now`, an old hello raises Rejected: else anybody can send what a host said before it got its present key, and a host whose
+    clock is off must be told apart from a stranger. Who calls this for strangers must limit how often (ratelimit.Bucket): a
+    signature check costs 0.1 ms."""
     if len(data) > HELLO_BYTES_MAX:
         return None
     try:
         header, encoded, signature = _split(data)
-        if now is not None:
-            _check_time(header, now)
         hello = protocol.decode(header.body)
         if not isinstance(hello, ClbControl) or hello.verb != "hello" or not protocol.valid_name(header.sender):
             return None
@@ -241,6 +240,8 @@ def introduced(data: bytes, now: float | None = None) -> tuple[str, bytes, ClbCo
         VerifyKey(public).verify(MAGIC + encoded, signature)
     except (Rejected, ProtocolError, ValueError, BadSignatureError):
         return None
+    if now is not None:
+        _check_time(header, now)
     return header.sender, public, hello
 
 

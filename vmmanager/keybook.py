@@ -145,9 +145,18 @@ class KeyBook:
             self._put(KeyRecord(name, key, role, "accepted", first_seen, self._c.now.wall, who, address))
             self._c.note(f"key of {name}: accepted as {role} ({fingerprint(key)}, laid out here)", part="keys")
             accepted.append((role, address))
+        if not refused:
+            self._revoke({name for name, _, role in found if role == "manager"})
         for name in shown:
             self._weigh(name, *shown[name])
         return accepted
+
+    def _revoke(self, laid_out: set[str]) -> None:
+        """safety: a manager is trusted by its file alone; with the file goes the trust."""
+        for known in sorted(self.records.values(), key=lambda record: record.name):
+            if known.role == "manager" and known.state == "accepted" and known.name not in laid_out:
+                self._put(replace(known, state="removed", decided=self._c.now.wall, who=FOLDER))
+                self._c.note(f"key of {known.name}: accepted -> removed (its key file is gone)", "warning", "keys")
 
     # --- what operators decide ------------------------------------------------------------------------------------------
 
@@ -202,7 +211,7 @@ class KeyBook:
         text = f"key of {record.name}: {old} -> {record.state} (by {record.who})"
         self._c.note(text, part="keys")
         self._c.record("key", record.name, text, who=record.who)
-        return address if record.state == "accepted" else ""
+        return address if record.state in ("accepted", "removed") else ""  # who was removed may introduce itself anew
 
     def _drop_old_removals(self) -> None:
         removed = sorted((r.decided, r.name) for r in self.records.values() if r.state == "removed")

@@ -152,7 +152,8 @@ class Farm:
                 return
             known = client.properties[reading.name] = Property(reading, read_at, History(keep))
         reading = _kept(client, known, reading, keep)
-        again = len(known.history) > 0 and abs(read_at - known.read_at) < SAME_READ_S and known.reading.value == reading.value
+        near_s = min(SAME_READ_S, reading.ticks / 2) if reading.ticks > 0 else SAME_READ_S
+        again = len(known.history) > 0 and abs(read_at - known.read_at) < near_s and known.reading.value == reading.value
         known.reading = reading
         self.changed.add(("property", name, reading.name))
         if again:

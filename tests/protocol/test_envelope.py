@@ -363,8 +363,10 @@ def test_a_hello_without_a_usable_key_introduces_nobody(key: Any) -> None:
 
 def test_an_old_a_huge_or_a_reserved_hello_introduces_nobody() -> None:
     secret = SigningKey.generate()
-    assert envelope.introduced(hello(secret), NOW + 3600) is None
-    assert envelope.introduced(hello(secret), NOW - 3600) is None
+    for now, why in ((NOW + 3600, "expired"), (NOW - 3600, "future")):
+        with pytest.raises(Rejected) as rejected:
+            envelope.introduced(hello(secret), now)
+        assert (rejected.value.reason, rejected.value.sender) == (why, "xen9")
     assert envelope.introduced(hello(secret, junk="x" * 70_000), NOW) is None
     assert envelope.introduced(hello(secret, name="managers"), NOW) is None
 
