@@ -75,7 +75,7 @@ class Control:
         self._selector.register(self._wakeup, selectors.EVENT_READ)
         self._stopping = False
         self._paused_until = 0.0
-        self._limited = logs.RateLimited(_log)
+        self._log = logs.RateLimited(_log)
 
     def run(self) -> None:
         """The thread; until `stop`."""
@@ -116,7 +116,7 @@ class Control:
         try:
             accepted, _ = self._listener.accept()
         except OSError as fault:  # EMFILE, or it has gone already
-            self._limited.log("accept", f"a vmctl could not be let in: {fault}", "{} more vmctl could not be let in")
+            self._log.log("accept", f"a vmctl could not be let in: {fault}", "{} more vmctl could not be let in")
             self._selector.unregister(self._listener)  # it would wake us again at once
             self._paused_until = time.monotonic() + PAUSE_S
             return

@@ -55,6 +55,7 @@ TALKS: dict[str, Talk] = {
     "vmmanager/leadership.py:_say": Talk(),
     "vmmanager/keybook.py:_say": Talk(default="warning"),
     "vmmanager/threads.py:log": Talk((1, 2), 3, "warning"),
+    "vmmanager/control.py:log": Talk((1, 2), 3, "warning"),
     "vmmanager/triggers/pipeline.py:say": Talk((1,), 2),
     "vmmanager/triggers/pipeline.py:_finish": SILENT,
     "vmmanager/triggers/watch.py:say": Talk((1,), 2),

@@ -38,6 +38,14 @@ INSPECTION = frozenset(
         "mro",
     }
 )
+DIGITS_MAX = 400  # a float has no more; round(5, -10**9) would count 10**10**9
+WIDENERS = frozenset({"center", "expandtabs", "ljust", "rjust", "to_bytes", "zfill"})  # the same for "x".ljust(10**12)
+CHANGERS = frozenset(  # a list or dict that a client told is the farm's own
+    {
+        *("add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "reverse", "setdefault", "sort"),
+        *("difference_update", "intersection_update", "symmetric_difference_update", "update"),
+    }
+)
 FORMATTERS = frozenset({"format", "format_map"})  # "{0.__class__}".format(x) reads any attribute
 
 _OPERATORS: dict[type[ast.cmpop], tuple[str, Callable[[Any, Any], Any]]] = {
@@ -82,6 +90,12 @@ def bounded_mul(left: Any, right: Any) -> Any:
     return left * right
 
 
+def bounded_round(number: Any, digits: Any = None) -> Any:
+    if isinstance(digits, int) and abs(digits) > DIGITS_MAX:
+        raise OverflowError(f"round to {digits} digits is too much")
+    return round(number, digits)
+
+
 def bounded_range(*limits: int) -> range:
     numbers = range(*(operator.index(limit) for limit in limits))
     if len(numbers[: SEQUENCE_MAX + 1]) > SEQUENCE_MAX:
@@ -115,7 +129,7 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _SAFE: tuple[Any, ...] = (
-    abs, dict, divmod, enumerate, filter, frozenset, len, list, map, reversed, round, set, sorted, tuple, zip,
+    abs, dict, divmod, enumerate, filter, frozenset, len, list, map, reversed, set, sorted, tuple, zip,
 )  # fmt: skip
 BUILTINS: dict[str, Any] = {
     **{builtin.__name__: builtin for builtin in _SAFE},
@@ -126,6 +140,7 @@ BUILTINS: dict[str, Any] = {
     "int": _plain(int),
     "str": _plain(str),
     "range": bounded_range,
+    "round": bounded_round,
     "None": None,
     "True": True,
     "False": False,
@@ -238,6 +253,10 @@ def _refused(node: ast.AST, names: frozenset[str]) -> str:
     if isinstance(node, ast.Attribute):
         if node.attr.startswith(("_", *_INSPECTION_PREFIXES)) or node.attr in INSPECTION:
             return f"the attribute {node.attr} is not for expressions"
+        if node.attr in CHANGERS:
+            return f"{node.attr} is not for expressions: they change nothing (a property of that name is props[{node.attr!r}])"
+        if node.attr in WIDENERS:
+            return f"{node.attr} is not for expressions"
         if node.attr in FORMATTERS:
             return f"str.{node.attr} is not for expressions; use an f-string"
     elif isinstance(node, ast.Name):
