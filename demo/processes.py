@@ -105,6 +105,13 @@ class Farm:
             time.sleep(0.05)
         return found
 
+    def dead_clients(self) -> list[str]:
+        """Clients that have ended since it was last asked: somebody tries what happens."""
+        dead = [host.name for host in HOSTS if host.name in self.processes and self.processes[host.name].poll() is not None]
+        for name in dead:
+            del self.processes[name]
+        return dead
+
     def check_alive(self) -> None:
         """Raises Failed when one has ended that nobody killed."""
         for name, process in self.processes.items():

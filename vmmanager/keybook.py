@@ -193,7 +193,7 @@ class KeyBook:
         text = f"key of {record.name}: {old} -> {record.state} (by {record.who})"
         self._c.note(text, part="keys")
         self._c.record("key", record.name, text, who=record.who)
-        return address if record.state == "accepted" else ""
+        return address if record.state in ("accepted", "removed") else ""  # who was removed may introduce itself anew
 
     def _drop_old_removals(self) -> None:
         removed = sorted((r.decided, r.name) for r in self.records.values() if r.state == "removed")

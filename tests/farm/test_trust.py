@@ -77,6 +77,21 @@ def test_a_client_waits_until_an_operator_accepts_its_key_and_a_rejected_one_sta
     farm.wait("it is believed now", lambda: farm.clients("m1") == {"good": "connected"})
 
 
+def test_a_client_whose_key_was_removed_waits_again_without_being_restarted(farm: Farm) -> None:
+    farm.manager("m1", local_keys=False)
+    farm.client("xen1", local_keys=False, start=False)
+    trust(farm, "xen1")
+    farm.start_client("xen1")
+    farm.wait("it waits", lambda: keys(farm) == {"xen1": "pending"})
+    farm.vmctl("m1", "key", "accept", "xen1", "--yes")
+    farm.wait("it is in", lambda: farm.clients("m1") == {"xen1": "connected"})
+    assert farm.vmctl("m1", "key", "remove", "xen1", "--yes").code == 0
+    assert farm.clients("m1") == {}
+    farm.wait("it waits again", lambda: keys(farm) == {"xen1": "pending"})
+    farm.vmctl("m1", "key", "accept", "xen1", "--yes")
+    farm.wait("it is in again", lambda: farm.clients("m1") == {"xen1": "connected"})
+
+
 def test_a_client_that_does_not_trust_the_manager_obeys_nothing_and_says_so(farm: Farm) -> None:
     farm.manager("m1")
     farm.client("c1", start=False)
