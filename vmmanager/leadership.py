@@ -22,6 +22,7 @@ from vmmanager.context import Context
 from vmmanager.events import Persist, Stored
 
 RETRY_S = 2.0  # an epoch that could not be written is tried again
+RISE_EVERY_S = 10.0  # above epochs that others tell of; each time costs a write to disk and a message
 PROVE_S = 5.0  # a member that was there before us has so long to answer our hello
 EPOCH_JUMP_MAX = 1_000_000  # a client that tells of a higher one than this above ours lies or is broken
 
@@ -43,6 +44,7 @@ class Leadership:
         self._claimed = 0  # the epoch being written
         self._retry_at = float("inf")
         self._not_before = float("-inf")
+        self._rise_at = float("-inf")  # not before
         self._store_failed = False
         self.ready = False  # the store is read: we know our highest epoch
 
@@ -173,13 +175,22 @@ class Leadership:
         if not self.highest < epoch <= self.highest + EPOCH_JUMP_MAX:
             return
         self.highest = epoch
-        if self.leading and not self._token:
-            self._c.note(f"epoch {epoch} is known on the farm, ours is {self._c.epoch}: rising above it", "warning")
-            self._claim(epoch + 1)
+        self._rise()
+
+    def _rise(self) -> None:
+        if not self.leading or self._token or self.highest <= self._c.epoch:
+            return
+        if self._c.now.mono < self._rise_at:
+            self._retry_at = self._rise_at
+            return
+        self._rise_at = self._c.now.mono + RISE_EVERY_S
+        self._c.note(f"epoch {self.highest} is known on the farm, ours is {self._c.epoch}: rising above it", "warning")
+        self._claim(self.highest + 1)
 
     def tick(self) -> None:
         if self._c.now.mono >= self._retry_at:
             self._retry_at = float("inf")
+            self._rise()
             self._campaign()
 
     def next_wake(self) -> float:

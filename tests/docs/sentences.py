@@ -78,6 +78,7 @@ PASSED_ON = {
     ("vmclient/client.py", "effect.text"),
     ("vmclient/client.py", "str(warning)"),  # of the configuration, as --check-config says it
     ("vmclient/threads.py", "str(fault)"),
+    ("vmclient/threads.py", "text"),  # of a worker, as vmclient/workers.py says it
     ("vmclient/trust.py", "str(fault)"),
     ("vmclient/trust.py", "text"),
     ("vmclient/workers.py", "why"),
