@@ -100,14 +100,15 @@ class Sealer:
 
     One thread takes ids; what it seals must reach the bus in that order, or receivers take it for a replay."""
 
-    def __init__(self, name: str, key: SigningKey) -> None:
+    def __init__(self, name: str, key: SigningKey, last_id: int = 0) -> None:
+        """`last_id`: one above those of earlier runs, where the clock was set back meanwhile."""
         self.name = name
+        self.last_id = last_id
         self._key = key
-        self._last_id = 0
 
     def next_id(self, now: float) -> int:
-        self._last_id = max(self._last_id + 1, int(now * 1e9))
-        return self._last_id
+        self.last_id = max(self.last_id + 1, int(now * 1e9))
+        return self.last_id
 
     def seal(
         self,

@@ -107,7 +107,8 @@ class Client:
             bus.join(group)
         self._trust = trust
         opener = Opener(self._addresses(config), trust.ring, epoch=remembered.epoch, floors=remembered.floors)
-        self._face = IFaceDaemon(bus, opener, Sealer(config.name, key), trust, state / "seen", self._inbox)
+        sealer = Sealer(config.name, key, remembered.sent)
+        self._face = IFaceDaemon(bus, opener, sealer, trust, state / "seen", self._inbox, remembered)
         self._readers = ReaderDaemon(config, self._inbox, os.environ)
         self._runner = Runner(config, self._inbox, journal, os.environ)
         for warning in config.warnings:

@@ -20,10 +20,12 @@ class SeenFault(Exception):
 
 
 class Seen(Struct, frozen=True):
-    """`floors`: sender -> highest id received; `epoch`: the highest reign."""
+    """`floors`: sender -> highest id received; `epoch`: the highest reign; `sent`: no id of ours is above it, where they run
+    ahead of a clock that was set back."""
 
     epoch: int = 0
     floors: dict[str, int] = {}
+    sent: int = 0
 
 
 def load(path: Path) -> Seen:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import logging
 import queue
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import msgspec
 
 from common.bus.contract import Bus, BusDown, BusError, Closed, Delivery, Opened
 from common.config.model import ClientConfig
@@ -59,6 +62,8 @@ OUTBOX_MAX = 10_000
 RESULT_BYTES_MAX = 4 * 1024 * 1024  # of a command
 READER_DATA_BYTES = 1024 * 1024 * 1024  # RLIMIT_DATA of a reader's process
 READERS = Limits(most=4, warm=1)
+AHEAD_NS = 1_000_000_000  # ids run so far ahead of the clock: it was set back
+RESERVE = 1_000_000_000  # ids noted at a time while they do
 RUNNER_SPARE = 2  # workers beyond `parallel`: of those being killed
 
 _log = logging.getLogger("vmherd.client")
@@ -96,13 +101,18 @@ class Inbox:
 class IFaceDaemon:
     """The client's face to the bus: opens and checks what comes, seals and sends what goes."""
 
-    def __init__(self, bus: Bus, opener: Opener, sealer: Sealer, trust: Trust, seen_path: Path, inbox: Inbox) -> None:
+    def __init__(
+        self, bus: Bus, opener: Opener, sealer: Sealer, trust: Trust, seen_path: Path, inbox: Inbox, noted: seen.Seen
+    ) -> None:
+        """`noted` is what the file `seen_path` holds."""
         self.bus = bus
         self.dropped: Counter[str] = Counter()
         self._opener = opener
         self._sealer = sealer
         self._trust = trust
         self._seen_path = seen_path
+        self._noted = noted
+        self._noting = threading.Lock()
         self._inbox = inbox
         self._outbox: queue.Queue[Send | None] = queue.Queue(OUTBOX_MAX)
         self._limit = RateLimit(60.0)
@@ -154,7 +164,7 @@ class IFaceDaemon:
     def _remember(self, message: Execute | Control, request: int) -> bool:
         """safety: what this message makes a replay is on disk before it is obeyed."""
         try:
-            seen.save(self._seen_path, seen.Seen(self._opener.epoch, self._opener.floors()))
+            self._note(epoch=self._opener.epoch, floors=self._opener.floors())
         except seen.SeenFault as fault:
             self._drop("not-noted", "", str(fault), logging.ERROR)
             reason = f"not obeyed: the client cannot note it: {fault}"
@@ -165,8 +175,25 @@ class IFaceDaemon:
             return False
         return True
 
+    def _note(self, **changed: Any) -> None:
+        """On disk when it returns. Raises SeenFault."""
+        with self._noting:
+            noted = msgspec.structs.replace(self._noted, **changed)
+            seen.save(self._seen_path, noted)
+            self._noted = noted
+
+    def _reserve_ids(self, now: Moment) -> None:
+        """Where the clock was set back: or all we say after a restart would count as replayed until it is there again."""
+        last_id = self._sealer.last_id
+        if last_id > int(now.wall * 1e9) + AHEAD_NS and last_id >= self._noted.sent:
+            try:
+                self._note(sent=last_id + RESERVE)
+            except seen.SeenFault as fault:
+                self._drop("not-noted", "", str(fault), logging.ERROR)
+
     def _send(self, effect: Send) -> None:
         now = moment()
+        self._reserve_ids(now)
         try:
             data = self._sealed(effect, now)
             self.bus.send(effect.to, data)

@@ -7,10 +7,13 @@ from typing import Any, Literal
 
 from common.config.model import ManagerConfig
 from common.protocol import Message, Value
-from vmmanager.events import Effect, Moment, Note, Record, Reply, Send
+from vmmanager.events import Effect, Moment, Note, Persist, Record, Reply, Send
 from vmmanager.state import Farm
 
 PRIVATE_MAX = 16  # more targets than this: one multicast to the group instead of many private addresses (Spread: at most 43)
+
+AHEAD_NS = 1_000_000_000  # ids run so far ahead of the clock: it was set back
+RESERVE = 1_000_000_000  # ids noted on disk at a time while they do
 
 HELD_MAX = 10_000  # events kept until the store is open
 
@@ -38,6 +41,7 @@ class Context:
     address: str = ""  # our private address on the bus; empty: not connected
     epoch: int = 0  # of the reign we lead or follow
     last_id: int = 0
+    reserved: int = 0  # on disk: no id above it has been used
     last_event: int = -1  # id of the newest event; -1: the store has not told yet
     held: list[Record] = field(default_factory=list)  # events from before that
 
@@ -48,7 +52,15 @@ class Context:
     def next_id(self) -> int:
         """Ids of messages rise strictly, also over restarts, because they start from the clock in ns."""
         self.last_id = max(self.last_id + 1, int(self.now.wall * 1e9))
+        self.reserve_ids()
         return self.last_id
+
+    def reserve_ids(self) -> None:
+        """Where the clock was set back the disk knows how far the ids are: or all that we say after a restart would count as
+        replayed until the clock is there again."""
+        if self.last_id > int(self.now.wall * 1e9) + AHEAD_NS and self.last_id >= self.reserved:
+            self.reserved = self.last_id + RESERVE
+            self.out.append(Persist("fact", "ids", {"reserved": self.reserved}))
 
     def note(self, text: str, level: Literal["debug", "info", "warning", "error"] = "info", part: str = "manager") -> None:
         self.out.append(Note(text, level, part))

@@ -14,6 +14,7 @@ import selectors
 import socket
 import stat
 import struct
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,7 +30,10 @@ from vmmanager.mailbox import Mailbox
 FILE = "vmmanager.sock"
 LINE_BYTES_MAX = 16 * 1024 * 1024
 CONNECTIONS_MAX = 64
+BACKLOG = 1024  # a vmctl that comes while so many wait is told EAGAIN by the kernel
 BUFFERED_BYTES_MAX = 64 * 1024 * 1024  # of unread answers; a vmctl that reads nothing is cut beyond that
+IDLE_S = 2.0  # a connection that asks nothing for so long gives way to a new one, when there are too many
+PAUSE_S = 1.0  # where none can be let in (no file descriptor is left), so long until the next try
 READ_BYTES = 1 << 18
 _PEERCRED = struct.Struct("3i")  # pid, uid, gid: unix(7)
 _log = logs.part("control")
@@ -43,6 +47,7 @@ class ControlFault(Exception):
 class _Connection:
     socket: socket.socket
     who: str
+    since: float  # monotonic; when it asked, or was answered, last
     read: bytearray = field(default_factory=bytearray)
     searched: int = 0  # no newline before this place
     call: int = 0  # what it waits for; 0: nothing
@@ -69,13 +74,18 @@ class Control:
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._selector.register(self._wakeup, selectors.EVENT_READ)
         self._stopping = False
+        self._paused_until = 0.0
+        self._limited = logs.RateLimited(_log)
 
     def run(self) -> None:
         """The thread; until `stop`."""
         try:
             while not self._stopping:
-                for key, mask in self._selector.select():
+                for key, mask in self._selector.select(PAUSE_S if self._paused_until else None):
                     self._ready(key.fileobj, mask)
+                if self._paused_until and time.monotonic() >= self._paused_until:
+                    self._paused_until = 0.0
+                    self._selector.register(self._listener, selectors.EVENT_READ)
                 for reply in self.replies.take(0.0):
                     self._reply(reply)
         finally:
@@ -106,17 +116,28 @@ class Control:
         try:
             accepted, _ = self._listener.accept()
         except OSError as fault:  # EMFILE, or it has gone already
-            _log.warning("a vmctl could not be let in: %s", fault)
+            self._limited.log("accept", f"a vmctl could not be let in: {fault}", "{} more vmctl could not be let in")
+            self._selector.unregister(self._listener)  # it would wake us again at once
+            self._paused_until = time.monotonic() + PAUSE_S
             return
-        if len(self._connections) >= CONNECTIONS_MAX:
+        if len(self._connections) >= CONNECTIONS_MAX and not self._make_room():
             with contextlib.suppress(OSError):
                 accepted.setblocking(False)
                 accepted.send(_line({"ok": False, "code": "refused", "error": "too many vmctl are connected already"}))
             accepted.close()
             return
         accepted.setblocking(False)
-        self._connections[accepted.fileno()] = _Connection(accepted, _user(accepted))
+        self._connections[accepted.fileno()] = _Connection(accepted, _user(accepted), time.monotonic())
         self._selector.register(accepted, selectors.EVENT_READ)
+
+    def _make_room(self) -> bool:
+        """Ends the connection that has been idle longest: who only holds connections open locks nobody out."""
+        idle = [one for one in self._connections.values() if not one.call and not one.unsent]
+        oldest = min(idle, key=lambda one: one.since, default=None)
+        if oldest is None or time.monotonic() - oldest.since < IDLE_S:
+            return False
+        self._drop(oldest)
+        return True
 
     def _receive(self, connection: _Connection) -> None:
         try:
@@ -161,7 +182,7 @@ class Control:
         if not self._ask(Asked(self._next_call, op, args, connection.who)):
             self._refuse(connection, "the manager has too much to do; ask again", code="refused")
             return
-        connection.call = self._next_call
+        connection.call, connection.since = self._next_call, time.monotonic()
         self._calls[connection.call] = connection
 
     def _refuse(self, connection: _Connection, text: str, *, code: str = "usage", ending: bool = False) -> None:
@@ -174,7 +195,7 @@ class Control:
             return
         if reply.last:
             del self._calls[reply.call]
-            connection.call = 0
+            connection.call, connection.since = 0, time.monotonic()
         line = _line(reply.body)
         if len(line) > LINE_BYTES_MAX:
             line = _line({"ok": False, "code": "refused", "error": "the answer is over 16 MiB: ask for less"} if reply.last else
@@ -250,7 +271,7 @@ def _listen(path: Path, group: str) -> socket.socket:
         if group:
             os.chown(path, -1, grp.getgrnam(group).gr_gid)
             path.chmod(0o660)
-        listener.listen(CONNECTIONS_MAX)
+        listener.listen(BACKLOG)
         listener.setblocking(False)
     except KeyError:
         raise ControlFault(f"control_group = {group}: there is no such group") from None

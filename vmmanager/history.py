@@ -54,6 +54,10 @@ class History(Sequence[Sample]):
         if gone:
             del self._times[:gone], self._values[:gone]
 
+    def shift(self, by_s: float) -> None:
+        """The wall clock was set: the samples stay as old as they are."""
+        self._times = array("d", [time + by_s for time in self._times])
+
     def set_keep(self, keep: int) -> None:
         self._keep = keep
         self._trim(keep)

@@ -54,6 +54,7 @@ from vmmanager.triggers.engine import Engine
 from vmmanager.triggers.rule import Guard, unguarded
 
 TICK_S = 1.0
+CLOCK_SET_S = 2.0  # the wall clock moved so much against the monotonic one: somebody has set it
 FILL_S = 5.0  # after the start, and before a new leader acts: so long clients that are on the bus may take to tell their names
 ACKNOWLEDGE_S = 10.0  # a change that is not on disk by then is answered with an error
 AT_START_ONLY = ("name", "bus", "log", "paths", "control_group", "managers")  # parts of the configuration
@@ -93,6 +94,7 @@ class Manager:
         self._fill_until = now.mono + FILL_S  # monotonic; until then, or until all are named, no trigger is looked at
         self._filled = False
         self._promoted = False
+        self._clock = now.wall - now.mono
 
     # --- the step -------------------------------------------------------------------------------------------------------
 
@@ -104,7 +106,18 @@ class Manager:
     def handle(self, event: Event, now: Moment) -> None:
         """Half a step: takes the event in. Many events may be handled before one `conclude`: triggers look at the sum."""
         self.context.now = now
+        self._look_at_clock(now)
         _handlers[type(event)](self, event)
+
+    def _look_at_clock(self, now: Moment) -> None:
+        by_s = now.wall - now.mono - self._clock
+        self._clock += by_s
+        if abs(by_s) > CLOCK_SET_S:
+            self.context.farm.clock_set(by_s)
+            self.context.reserve_ids()
+            self.context.note(
+                f"the clock was set {'forward' if by_s > 0 else 'back'} by {abs(by_s):.0f} s; ages stay", "warning"
+            )
 
     def conclude(self, now: Moment) -> list[events.Effect]:
         """The other half: evaluates triggers, asks for what is missing, and gives all effects since the last time."""
@@ -220,6 +233,9 @@ class Manager:
             elif (table, key) == ("fact", "epoch"):
                 known = value.get("epoch")
                 epoch = known if isinstance(known, int) else 0
+            elif (table, key) == ("fact", "ids"):
+                reserved = value.get("reserved")
+                self.context.last_id = max(self.context.last_id, reserved if isinstance(reserved, int) else 0)
         self.context.out.append(LookForKeys())
         self.leadership.loaded(epoch)
         if self.context.address:

@@ -181,6 +181,17 @@ class Farm:
             client.bytes -= client.properties.pop(gone).bytes
             self.changed.add(("property", name, gone))
 
+    def clock_set(self, by_s: float) -> None:
+        """safety: the wall clock was set. Everything stays as old as it is, or the whole farm would look dead at once."""
+        for client in self.clients.values():
+            client.active_timestamp += by_s
+            client.connected_at += by_s
+            client.lost_at += by_s if client.lost_at else 0.0
+            for known in client.properties.values():
+                known.read_at += by_s
+                if isinstance(known.history, History):
+                    known.history.shift(by_s)
+
     # --- what the operator tells ----------------------------------------------------------------------------------------
 
     def forget(self, name: str) -> None:

@@ -6,6 +6,7 @@ import getpass
 import json
 import os
 import pwd
+import resource
 import socket
 import stat
 import threading
@@ -195,3 +196,43 @@ def wait_for(desk: Desk, kind: type) -> None:
     while not any(isinstance(asked, kind) for asked in desk.asked):
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def test_who_only_holds_connections_open_locks_nobody_out(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "IDLE_S", 0.0)
+    held = []
+    for _ in range(CONNECTIONS_MAX):
+        held.append(desk.connect())
+        held[-1].sendall(b'{"op": ')
+    waiting = desk.connect()  # in the place of the first
+    waiting.sendall(b'{"op": "none", "args": {}}\n')
+    echo(desk)
+    assert held[0].recv(1) == b""
+    echo(desk)
+    desk.control.replies.put(Reply(next(asked.call for asked in desk.asked if asked.op == "none"), {"ok": True}))  # type: ignore[union-attr]
+    assert lines(waiting, 1) == [{"ok": True}]  # who waits for an answer is no idler
+    for connection in (*held, waiting):
+        connection.close()
+
+
+def test_without_file_descriptors_it_waits_and_goes_on(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(control, "PAUSE_S", 0.05)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(LIMIT_S)
+    with caplog.at_level("WARNING"):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (connection.fileno() + 1, before[1]))
+        try:
+            connection.connect(os.fspath(desk.control.path))
+            deadline = time.monotonic() + LIMIT_S
+            while not caplog.records and time.monotonic() < deadline:
+                time.sleep(0.01)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        connection.sendall(b'{"op": "echo", "args": {}}\n')
+        assert lines(connection, 2)[-1] == {"ok": True, "result": {}}
+    said = [record.getMessage() for record in caplog.records if "could not be let in" in record.getMessage()]
+    assert len(said) == 1
+    connection.close()

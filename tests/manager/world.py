@@ -82,6 +82,7 @@ class World:
 
     def __init__(self, hear: Callable[[str, events.Effect], None] = lambda who, effect: None) -> None:
         self.mono = 0.0
+        self.clock_s = 0.0  # added to all wall clocks
         self.managers: dict[str, ManagerProcess] = {}
         self.clients: dict[str, ClientProcess] = {}
         self.seats: dict[str, Seat] = {}
@@ -95,11 +96,11 @@ class World:
 
     @property
     def now(self) -> Moment:
-        return Moment(EPOCH_S + self.mono, self.mono)
+        return Moment(EPOCH_S + self.clock_s + self.mono, self.mono)
 
     @property
     def _client_now(self) -> client_events.Moment:
-        return client_events.Moment(EPOCH_S + self.mono, self.mono)
+        return client_events.Moment(EPOCH_S + self.clock_s + self.mono, self.mono)
 
     # --- managers -------------------------------------------------------------------------------------------------------
 
