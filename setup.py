@@ -9,7 +9,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["common*", "plugins*", "vmclient*", "vmctl*", "vmmanager*"]),
-    install_requires=["configobj", "cryptography", "msgspec", "psutil", "python-daemon", "rich", "argcomplete"],
+    install_requires=["configobj", "pynacl", "msgspec", "psutil", "python-daemon", "rich", "argcomplete"],
     extras_require={
         "test": ["hypothesis", "mypy", "pytest", "pytest-timeout", "pytest-xdist", "ruff", "types-psutil"],
         "fuzz": ["atheris"],

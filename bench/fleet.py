@@ -128,15 +128,20 @@ def wait(ready: object, what: str) -> None:
         time.sleep(0.1)
 
 
+def fetch_all(farm: Fleet) -> int:
+    """Every client reads its property now; how many answered."""
+    result = farm.link.ask("get", {"targets": ["all"], "names": ["blob"], "fetch": True, "timeout": 60})
+    return len(result["answered"])
+
+
 def rounds(clients: int, size: int, goal_s: float, runs: int) -> None:
     """Prints the median of some rounds."""
     with fleet(clients, size) as farm:
         took: list[float] = []
         for at in range(runs + 1):
             started = time.perf_counter()
-            result = farm.link.ask("get", {"targets": ["all"], "names": ["blob"], "fetch": True, "timeout": 60})
-            if len(result["answered"]) != clients:
-                raise SystemExit(f"{len(result['answered'])} of {clients} answered: {result}")
+            if (answered := fetch_all(farm)) != clients:
+                raise SystemExit(f"{answered} of {clients} answered")
             if at:  # the first one warms up
                 took.append(time.perf_counter() - started)
         rss = farm.manager.memory_info().rss / 1e6
@@ -150,8 +155,8 @@ def rounds(clients: int, size: int, goal_s: float, runs: int) -> None:
 
 def cost(clients: int, size: int, seconds: float, query_s: float) -> Cost:
     """The manager's use while `client_query` asks all clients for everything each `query_s`."""
-    with fleet(clients, size, query_s=query_s) as farm:
-        time.sleep(2.0)
+    with fleet(clients, size, ticks=60.0, query_s=query_s) as farm:
+        fetch_all(farm)
         before, bytes_before, started = farm.manager.cpu_times(), bus_bytes(farm), time.monotonic()
         time.sleep(seconds)
         after, bytes_after, took = farm.manager.cpu_times(), bus_bytes(farm), time.monotonic() - started

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from nacl.signing import SigningKey
 
 from common import VERSION
 from common.bus import spread
@@ -37,7 +37,7 @@ class Core:
     """One client. `value` is what its property reads as."""
 
     def __init__(self, name: str, daemon: str, value: str, ticks: float, local_keys: Path, managers: Keyring) -> None:
-        key = Ed25519PrivateKey.generate()
+        key = SigningKey.generate()
         publish_local(local_keys, name, "client", key)
         blob = PropertyConfig("blob", "blob", Where("fleet"), ticks=ticks)
         config = ClientConfig(name, groups=("fleet",), bus=BusConfig(daemon=daemon), properties=(blob,))

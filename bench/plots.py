@@ -7,7 +7,7 @@ from pathlib import Path
 
 import matplotlib
 
-from bench.fleet import Cost, bus_bytes, cost, fleet
+from bench.fleet import Cost, bus_bytes, cost, fetch_all, fleet
 
 COUNTS = (10, 50, 100, 200, 300, 500, 1000)
 SIZES = (10_000, 100_000)
@@ -72,7 +72,8 @@ def _instant(path: Path, seconds: float) -> None:
 
     figure, axes = pyplot.subplots(figsize=(7, 4))
     for size in SIZES:
-        with fleet(INSTANT_CLIENTS, size, query_s=10.0) as farm:
+        with fleet(INSTANT_CLIENTS, size, ticks=60.0, query_s=10.0) as farm:
+            fetch_all(farm)
             times, rates = [], []
             before, at = sum(bus_bytes(farm)), time.monotonic()
             begun = at

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from msgspec import Meta, Struct
+from nacl.exceptions import BadSignatureError
+from nacl.signing import SigningKey, VerifyKey
 
 from common import protocol
 from common.bus.contract import PAYLOAD_BYTES_MAX
@@ -88,7 +88,7 @@ class _Header(Struct, frozen=True, array_like=True):
 class Keys(Protocol):
     """Whose key we know, and what we think of it."""
 
-    def find(self, sender: str) -> tuple[Ed25519PublicKey, Role, Literal["accepted", "pending", "rejected"]] | None: ...
+    def find(self, sender: str) -> tuple[VerifyKey, Role, Literal["accepted", "pending", "rejected"]] | None: ...
 
 
 _header_decoder = msgspec.msgpack.Decoder(_Header)
@@ -100,7 +100,7 @@ class Sealer:
 
     One thread takes ids; what it seals must reach the bus in that order, or receivers take it for a replay."""
 
-    def __init__(self, name: str, key: Ed25519PrivateKey) -> None:
+    def __init__(self, name: str, key: SigningKey) -> None:
         self.name = name
         self._key = key
         self._last_id = 0
@@ -124,7 +124,7 @@ class Sealer:
         receiver would take."""
         header = _Header(self.name, id or self.next_id(now), to, in_reply_to, now, ttl_s, epoch, protocol.encode(message))
         encoded = _encoded(header)
-        return MAGIC + self._key.sign(MAGIC + encoded) + encoded
+        return MAGIC + self._key.sign(MAGIC + encoded).signature + encoded
 
 
 class Opener:
@@ -173,8 +173,8 @@ class Opener:
             raise Rejected("unknown-key", sender, f"{sender} has no key here")
         key, role, state = known
         try:
-            key.verify(signature, MAGIC + encoded)
-        except InvalidSignature:
+            key.verify(MAGIC + encoded, signature)
+        except BadSignatureError:
             raise Rejected("bad-signature", sender, f"the signature is not made by the key of {sender}") from None
         if state == "pending":
             raise Rejected("pending-key", sender, f"the key of {sender} waits to be accepted")
@@ -223,14 +223,13 @@ def introduced(data: bytes, now: float | None = None) -> tuple[str, bytes, ClbCo
     """(sender, raw public key, hello) when `data` is a hello that carries a key and is signed by that very key; else None.
 
     For senders whose key is not known yet: the manager keeps it as pending. Proves possession of the key, nothing else. With
-    `now`, an old hello is None too: else anybody can send what a host said before it got its present key. Who calls this for
-    strangers must limit how often (ratelimit.Bucket): a signature check costs 0.1 ms."""
+    `now`, an old hello raises Rejected: else anybody can send what a host said before it got its present key, and a host whose
+    clock is off must be told apart from a stranger. Who calls this for strangers must limit how often (ratelimit.Bucket): a
+    signature check costs 0.1 ms."""
     if len(data) > HELLO_BYTES_MAX:
         return None
     try:
         header, encoded, signature = _split(data)
-        if now is not None:
-            _check_time(header, now)
         hello = protocol.decode(header.body)
         if not isinstance(hello, ClbControl) or hello.verb != "hello" or not protocol.valid_name(header.sender):
             return None
@@ -238,9 +237,11 @@ def introduced(data: bytes, now: float | None = None) -> tuple[str, bytes, ClbCo
         if not isinstance(raw, str):
             return None
         public = bytes.fromhex(raw)
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, MAGIC + encoded)
-    except (Rejected, ProtocolError, ValueError, InvalidSignature):
+        VerifyKey(public).verify(MAGIC + encoded, signature)
+    except (Rejected, ProtocolError, ValueError, BadSignatureError):
         return None
+    if now is not None:
+        _check_time(header, now)
     return header.sender, public, hello
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 import threading
 from collections.abc import Iterable, Iterator
@@ -15,16 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.hashes import SHA256, Hash
+from nacl.bindings import crypto_hash_sha256
+from nacl.signing import SigningKey, VerifyKey
 
 from common.envelope import Role
 from common.protocol import valid_name
 
 KEY_BYTES = 32
 LINE_TAG = "vmherd-ed25519"
+SECRET_TAG = "vmherd-ed25519-secret"
+SECRET_LINE = re.compile(rf"{SECRET_TAG} ([0-9a-f]{{64}})\s*".encode())
 FILE_BYTES_MAX = 4096  # a key file has a few hundred
 LOCAL_FILES_MAX = 10_000  # looked at in one scan of a local_keys folder
 
@@ -43,7 +44,7 @@ class Known:
     raw: bytes
     role: Role
     state: State
-    key: Ed25519PublicKey
+    key: VerifyKey
 
 
 class Keyring:
@@ -67,7 +68,7 @@ class Keyring:
         with self._writing:
             self._known = {other: known for other, known in self._known.items() if other != name}
 
-    def find(self, sender: str) -> tuple[Ed25519PublicKey, Role, State] | None:
+    def find(self, sender: str) -> tuple[VerifyKey, Role, State] | None:
         known = self._known.get(sender)
         return (known.key, known.role, known.state) if known else None
 
@@ -80,9 +81,9 @@ class Keyring:
         return tuple(known[name] for name in sorted(known))
 
 
-def raw_public(key: Ed25519PrivateKey) -> bytes:
+def raw_public(key: SigningKey) -> bytes:
     """The 32 bytes of the public half."""
-    return key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return bytes(key.verify_key)
 
 
 def public_line(raw: bytes, name: str) -> str:
@@ -93,13 +94,11 @@ def public_line(raw: bytes, name: str) -> str:
 
 def fingerprint(raw: bytes) -> str:
     """What people compare: the first 16 bytes of SHA-256 of the raw key, as hex in fours."""
-    hashed = Hash(SHA256())  # not hashlib: that maps a second OpenSSL, 4 MB in every client
-    hashed.update(raw)
-    digest = hashed.finalize().hex()[:32]
+    digest = crypto_hash_sha256(raw).hex()[:32]
     return ":".join(digest[i : i + 4] for i in range(0, 32, 4))
 
 
-def own_key(state: Path, name: str) -> Ed25519PrivateKey:
+def own_key(state: Path, name: str) -> SigningKey:
     """The daemon's key `<state>/key`, made at first start, and beside it `key.pub`. Raises KeyFault."""
     if not valid_name(name):
         raise KeyFault(f"{name!r} is no name for a daemon: letters, digits, dot, dash and underscore only")
@@ -153,7 +152,7 @@ def add_manager(folder: Path, name: str, raw: bytes) -> Path:
     return path
 
 
-def publish_local(folder: Path, name: str, role: Role, key: Ed25519PrivateKey) -> Path:
+def publish_local(folder: Path, name: str, role: Role, key: SigningKey) -> Path:
     """Lays our public key where the other daemons of this machine look (local_keys). Raises KeyFault."""
     path = folder / f"{name}.{role}.pub"
     with _naming(path):
@@ -202,15 +201,12 @@ def _local(path: Path) -> tuple[str, bytes, Role]:
     raise KeyFault(f"{path}: holds the key of {name}; call it {name}.client.pub or {name}.manager.pub")
 
 
-def _public(raw: bytes, name: str) -> Ed25519PublicKey:
+def _public(raw: bytes, name: str) -> VerifyKey:
     if not valid_name(name):
         raise KeyFault(f"{name!r} is no name for a daemon: letters, digits, dot, dash and underscore only")
     if len(raw) != KEY_BYTES:
         raise KeyFault(f"the key of {name} has {len(raw)} bytes, not {KEY_BYTES}")
-    try:
-        return Ed25519PublicKey.from_public_bytes(raw)
-    except (ValueError, UnsupportedAlgorithm) as fault:
-        raise KeyFault(f"the key of {name} is not usable: {fault}") from None
+    return VerifyKey(raw)
 
 
 def _parse_line(data: bytes, path: Path) -> tuple[str, bytes]:
@@ -255,7 +251,7 @@ def _folder_fault(folder: Path) -> str:
     return ""
 
 
-def _read_private(path: Path) -> Ed25519PrivateKey:
+def _read_private(path: Path) -> SigningKey:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
         fact = os.fstat(descriptor)
@@ -266,23 +262,18 @@ def _read_private(path: Path) -> Ed25519PrivateKey:
         if fact.st_mode & 0o077:
             raise KeyFault(f"{path}: others may read or write it (mode {fact.st_mode & 0o777:04o}); use chmod 600")
         data = file.read(FILE_BYTES_MAX + 1)
-    try:
-        key = serialization.load_pem_private_key(data, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as fault:
-        raise KeyFault(f"{path}: is no private key in PEM form ({fault}); move it away to get a new one") from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise KeyFault(f"{path}: is a key of another kind than Ed25519")
-    return key
+    found = SECRET_LINE.fullmatch(data)
+    if found is None:
+        raise KeyFault(f"{path}: is not one line `{SECRET_TAG} <64 hex digits>`; move it away to get a new key")
+    return SigningKey(bytes.fromhex(found[1].decode()))
 
 
 def _make_key(path: Path) -> None:
     """Two daemons that start at once agree on one key: link() does not replace."""
-    pem = Ed25519PrivateKey.generate().private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    line = f"{SECRET_TAG} {bytes(SigningKey.generate()).hex()}\n".encode()
     draft = path.with_name(f".key.{os.getpid()}.{threading.get_ident()}")
     try:
-        _write_new(draft, pem, 0o600)
+        _write_new(draft, line, 0o600)
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
     finally:

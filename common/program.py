@@ -8,6 +8,7 @@ not is replaced.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import resource
 import selectors
@@ -21,6 +22,9 @@ from typing import IO
 FLOOD_BYTES = 64 * 1024 * 1024  # a program that writes more is killed
 AFTER_END_S = 0.2  # a child of an ended program may hold its output open; nothing is waited for longer than that
 POLL_S = 0.05  # only on kernels without pidfd (before Linux 5.3)
+
+
+lifeline = -1  # a pipe whose other end the client holds; set in a worker. What we start ends when the client does
 
 
 class NotStarted(Exception):
@@ -64,6 +68,8 @@ def run_program(
         except (OSError, ValueError) as fault:
             raise NotStarted(f"{argv[0]}: {getattr(fault, 'strerror', None) or fault}") from None
         stack.enter_context(process)
+        if lifeline >= 0 and not detached:
+            stack.enter_context(_dies_with_client(process.pid))
         reading = _Reading(process, output_bytes_max)
         try:
             why = reading.wait(time.monotonic() + timeout_s, timeout_s)
@@ -142,6 +148,33 @@ def _ended_file(pid: int) -> Iterator[int]:
     finally:
         if number >= 0:
             os.close(number)
+
+
+def live_no_longer_than(pipe: int, owner: int, number: int) -> bool:
+    """The kernel sends `number` to process `owner` (a group: its negative) when the last writer of `pipe` is gone; fcntl(2),
+    F_SETOWN and O_ASYNC. False: it is gone already.
+
+    safety: a command must not go on when its client was killed, for the next client would start another beside it. A signal by
+    the kernel also ends what hangs in C code, where a thread that watches could not run."""
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, owner)
+    fcntl.fcntl(pipe, fcntl.F_SETSIG, number)
+    fcntl.fcntl(pipe, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+    try:
+        return os.read(pipe, 1) != b""
+    except BlockingIOError:
+        return True
+
+
+@contextlib.contextmanager
+def _dies_with_client(group: int) -> Iterator[None]:
+    own = os.open(f"/proc/self/fd/{lifeline}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # an owner is per open file
+    try:
+        with contextlib.suppress(OSError):  # it has ended already
+            if not live_no_longer_than(own, -group, signal.SIGKILL):
+                os.killpg(group, signal.SIGKILL)
+        yield
+    finally:
+        os.close(own)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -105,6 +105,13 @@ class Farm:
             time.sleep(0.05)
         return found
 
+    def dead_clients(self) -> list[str]:
+        """Clients that have ended since it was last asked: somebody tries what happens."""
+        dead = [host.name for host in HOSTS if host.name in self.processes and self.processes[host.name].poll() is not None]
+        for name in dead:
+            del self.processes[name]
+        return dead
+
     def check_alive(self) -> None:
         """Raises Failed when one has ended that nobody killed."""
         for name, process in self.processes.items():
@@ -144,7 +151,7 @@ class Farm:
             cwd=self.folder,
             env={**os.environ, "VMHERD_DEMO": str(self.folder)},
             start_new_session=True,  # Ctrl-C is ours to handle
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         )
 
     def _stop(self) -> None:
@@ -171,6 +178,6 @@ def _folder() -> Path:
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """So that even a SIGKILL of the demonstration leaves no daemon behind (Linux)."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -143,5 +143,7 @@ def run(farm: Farm, show: Show) -> None:
         show.plain(f"  {vmctl} {words}")
     show.plain(f"Logs: {farm.folder}/*.log")
     while True:
+        for name in farm.dead_clients():
+            show.plain(f"vmclient of {name} has ended; the farm goes on without it")
         farm.check_alive()
         time.sleep(0.5)

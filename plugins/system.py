@@ -64,6 +64,7 @@ def cpu(field: str = "percent") -> float:
     if total <= 0:
         raise Unknown("no time has passed since the last read")
     spent["percent"] = total - spent.get("idle", 0.0) - spent.get("iowait", 0.0)
+    spent["busy"] = spent["percent"]  # the name that other tools use
     if field not in spent:
         raise Unknown(f"no field {field}; there are: {', '.join(sorted(spent))}")
     return round(100.0 * spent[field] / total, 2)

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("common", "vmmanager", "vmclient", "vmctl", "plugins", "demo")
 IMPURE = {"threading", "queue", "socket", "subprocess", "time", "random", "os", "logging", "signal", "selectors", "sqlite3"}
 PURE = (
+    "common/core.py",
     "common/protocol.py",
     "common/envelope.py",
     "common/msgpack_size.py",

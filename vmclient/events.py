@@ -10,17 +10,11 @@ from typing import Literal
 
 from common.bus.contract import Closed, Opened
 from common.config.model import ClientConfig, PropertyConfig
+from common.core import Moment as Moment
+from common.core import Tick as Tick
+from common.core import WakeAt as WakeAt
 from common.envelope import Envelope
 from common.protocol import ExecErr, ExecVal, Message, Value
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """One instant on both clocks, in seconds."""
-
-    wall: float
-    mono: float
-
 
 # --- events ---------------------------------------------------------------------------------------------------------------
 
@@ -37,11 +31,6 @@ class BusChanged:
     """Our own connection opened or closed."""
 
     what: Opened | Closed
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time has passed; comes at each time asked for by WakeAt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +166,6 @@ class Note:
     text: str
     level: Literal["debug", "info", "warning", "error"] = "info"
     part: str = "client"
-
-
-@dataclass(frozen=True, slots=True)
-class WakeAt:
-    """Send a Tick at this monotonic time at the latest. Each step says it afresh; without it only events wake the core."""
-
-    mono: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -339,7 +339,7 @@ class Host:
             if self._push_bytes <= 0:
                 break
             self._push_bytes -= _size(one.reading_at(now))
-            one.unsent = False
+            one.unsent, one.told_mono = False, one.read_mono or -NEVER
             taken.append(one)
         self._push_at = NEVER if len(taken) == len(unsent) else now.mono + max(0.05, -self._push_bytes / rate)
         readings = tuple(one.reading_at(now) for one in taken)

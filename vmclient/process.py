@@ -1,7 +1,8 @@
 """One worker process seen from the client: start, say, hear, what it printed, kill, and how it ended. Decides nothing.
 
 Everything is non-blocking; the owner waits with a selector on `files()`. The end of the process is told by its pidfd where the
-kernel has one (Linux 5.3), because a process that a plugin left behind may hold the socket open.
+kernel has one (Linux 5.3), because a process that a plugin left behind may hold the socket open. The worker holds the reading
+end of a pipe whose other end only we have: when we are gone, however, the kernel ends it (common/program.py).
 """
 
 from __future__ import annotations
@@ -32,14 +33,15 @@ class Process:
     def __init__(self, environment: Mapping[str, str], kill_group: KillGroup = os.killpg) -> None:
         """Raises OSError when no process can be started."""
         ours, theirs = socket.socketpair()
+        life, self._life = os.pipe()
         try:
             with theirs:
                 self._popen = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "vmclient.worker", str(theirs.fileno())],
+                    [sys.executable, "-P", "-m", "vmclient.worker", str(theirs.fileno()), str(life)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=[theirs.fileno(), life],
                     start_new_session=True,
                     cwd="/",
                     env=worker_environment(environment),
@@ -47,7 +49,10 @@ class Process:
                 )
         except BaseException:
             ours.close()
+            os.close(self._life)
             raise
+        finally:
+            os.close(life)
         ours.setblocking(False)
         self._channel = ours
         assert self._popen.stdout is not None
@@ -152,6 +157,7 @@ class Process:
             return
         self.closed = True
         self._channel.close()
+        os.close(self._life)
         assert self._popen.stdout is not None
         self._popen.stdout.close()
         if self._pidfd >= 0:

@@ -19,6 +19,7 @@ from vmclient.events import Moment, ReadDone
 NEVER = float("inf")
 FIRST_WITHIN_S = 5.0  # after start every property is read once this soon, so that nothing stays unknown for a long period
 NOT_READ = "not read yet"
+REPEAT_TICKS = 1.5  # `on_change`: a value that stays is told with every second reading, before managers take it for stale
 
 
 @dataclass(slots=True)
@@ -37,6 +38,7 @@ class Property:
     read_mono: float | None = None
     history: deque[tuple[float, Value]] = field(default_factory=deque)
     unsent: bool = False
+    told_mono: float = -NEVER  # when what managers were last told unasked was read
 
     def reading_at(self, now: Moment, error: str = "") -> Reading:
         """What is said of it. `error` instead of the value: it was asked to be fresh and is not."""
@@ -102,7 +104,7 @@ class Properties:
         one.type = one.config.return_type or (one.type if error else type_name(value))
         if not error:
             one.history.append((event.started_mono, value))
-        if one.config.push == "always" or (one.config.push == "on_change" and (one.value, one.error) != before):
+        if one.config.push == "always" or (one.config.push == "on_change" and _is_news(one, before)):
             one.unsent = True
         return one, _sentence(one, before[1])
 
@@ -138,6 +140,13 @@ class Properties:
 def phase(name: str) -> float:
     """A number in (0, 1] that is always the same for a name and evenly spread over names."""
     return (zlib.crc32(name.encode()) + 1) / 2**32
+
+
+def _is_news(one: Property, before: tuple[Value, str]) -> bool:
+    if (one.value, one.error) != before:
+        return True
+    assert one.read_mono is not None
+    return one.ticks > 0 and not one.error and one.read_mono - one.told_mono >= REPEAT_TICKS * one.ticks
 
 
 def _what_is_read(config: PropertyConfig) -> tuple[object, ...]:

@@ -230,6 +230,7 @@ class _WorkerThread:
     def __init__(self, name: str, config: ClientConfig, inbox: Inbox, limits: Limits, environment: Mapping[str, str]) -> None:
         self.mailbox: Mailbox[object] = Mailbox(INBOX_MAX)
         self._inbox = inbox
+        self._limit = RateLimit(60.0)  # a bad plugin says the same at each read
         self.pool = Pool(name, setup_of(config, self.data_bytes), limits, environment=environment)
         self._log = logging.getLogger(f"vmherd.{name}s" if name == "reader" else f"vmherd.{name}")
 
@@ -262,7 +263,9 @@ class _WorkerThread:
         if isinstance(outcome, Ended):
             self._inbox.put(self.ended(outcome))
         elif isinstance(outcome, Said):
-            self._log.log(getattr(logging, outcome.level.upper()), "%s", outcome.text)
+            level, text = getattr(logging, outcome.level.upper()), outcome.text
+            for sentence in self._limit.note(text, text, f"{text} ({{}} more times)", time.monotonic()):
+                self._log.log(level, "%s", sentence)
         elif isinstance(outcome, Catalogue):
             self.catalogue(outcome)
 

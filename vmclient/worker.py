@@ -1,7 +1,7 @@
-"""The worker process: `python -m vmclient.worker FD`. Imports plugins, runs one job at a time, answers, dies alone.
+"""The worker process: `python -m vmclient.worker CHANNEL LIFE`. Imports plugins, runs one job at a time, answers, dies alone.
 
 It has one thread, its own session, and imports little: no keys, no bus, no configuration parser. Everything a plugin prints
-goes to the pipe that is its stdout and stderr. The client kills it when a job takes too long; SIGALRM does when the client
+goes to the pipe that is its stdout and stderr. The client kills it when a job takes too long; the kernel does when the client
 is gone.
 """
 
@@ -19,14 +19,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from common import program
 from common.config.model import ProgramConfig
 from common.parameters import ParameterFault
 from common.plugin import CommandFailed, Measured, Refused, Site, Unknown
+from common.program import live_no_longer_than
 from common.value import Value, plain
 from vmclient.frames import Done, Frames, Importing, Job, Log, Ready, Setup, ToWorker, frame, told
 from vmclient.loader import Found, Loader, said
 
-ALARM_AFTER_S = 5  # past the client's own limit: only when nobody is left to kill us
 LOG_LINES_MAX = 100  # of one job
 TEXT_MAX = 60_000  # of a reason or an output; the protocol takes 65,536
 RECEIVE_BYTES = 65_536
@@ -57,9 +58,7 @@ class Worker:
         else:
             self._lines_left = LOG_LINES_MAX
             self._deadline = time.monotonic() + what.timeout_s
-            signal.alarm(int(what.timeout_s) + ALARM_AFTER_S)
             self._say(self._work(what))
-            signal.alarm(0)
 
     def _prepare(self, setup: Setup) -> None:
         _limit(setup.data_bytes_max)
@@ -179,12 +178,16 @@ def _limit(data_bytes_max: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry of the process; the argument is the number of the inherited socket."""
+    """Entry of the process; the arguments are the numbers of the inherited socket and pipe."""
     given: list[str] = sys.argv[1:] if arguments is None else arguments
-    if len(given) != 1 or not given[0].isdigit():
+    if len(given) != 2 or not all(number.isdigit() for number in given):
         sys.stderr.write("vmclient.worker is started by vmclient\n")
         return 2
     os.set_inheritable(int(given[0]), False)
+    os.set_inheritable(int(given[1]), False)
+    if not live_no_longer_than(int(given[1]), os.getpid(), signal.SIGKILL):
+        return 0
+    program.lifeline = int(given[1])
     handlers: list[tuple[signal.Signals, Any]] = [(signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.SIG_IGN)]
     for number, handler in handlers:
         signal.signal(number, handler)

@@ -215,6 +215,8 @@ def _add_keys(commands: Commands) -> None:
         decide = _command(below, verb, help, "keys:decide")
         decide.set_defaults(verb=verb)
         _completed(decide, "names", by=f"key-{verb}", nargs="+", metavar="NAME", help="names, or patterns like 'web*'")
+        if verb == "accept":
+            decide.add_argument("--fingerprint", metavar="XXXX:...", help="only if this is the key that it shows")
         _yes(decide)
 
 

@@ -50,8 +50,8 @@ def _cells(row: Row, now: float) -> list[Cell]:
 
 def decide(session: Session, options: Namespace) -> int:
     """accept, reject, remove: one name after the other, or all that a pattern matches after a question."""
-    names = _matched(session, options)
-    decided = [session.row(f"key-{options.verb}", name=name) for name in names]
+    prints = _matched(session, options)
+    decided = [session.row(f"key-{options.verb}", name=name, fingerprint=shown) for name, shown in prints.items()]
     if session.screen.as_json:
         session.screen.document(decided)
     else:
@@ -62,10 +62,14 @@ def decide(session: Session, options: Namespace) -> int:
     return Exit.OK
 
 
-def _matched(session: Session, options: Namespace) -> list[str]:
+def _matched(session: Session, options: Namespace) -> dict[str, str | None]:
+    """Names, each with the fingerprint that was shown for it: another key that came meanwhile is not meant."""
     patterns = [word for word in options.names if any(char in word for char in "*?[")]
+    shown: str | None = getattr(options, "fingerprint", None)
+    if shown and (patterns or len(options.names) != 1):
+        raise Failure("--fingerprint is about one name", Exit.USAGE, code="usage")
     if not patterns:
-        return list(dict.fromkeys(options.names))
+        return dict.fromkeys(options.names, shown)
     wanted = {"accept": ("pending",), "reject": ("pending", "changed"), "remove": ATTENTION}[options.verb]
     rows = [row for row in session.rows("key-list") if row.get("state") in wanted]
     found = [row for row in rows if any(fnmatchcase(str(row.get("name")), word) for word in patterns)]
@@ -76,4 +80,5 @@ def _matched(session: Session, options: Namespace) -> list[str]:
         session.screen.note(f"  {row.get('name')}  {row.get('fingerprint')}  {row.get('state')}")
     session.confirm(f"vmctl: {options.verb} {count_text(len(found), 'key')}?", yes=options.yes)
     plain = [word for word in options.names if word not in patterns]
-    return list(dict.fromkeys([*plain, *sorted(str(row.get("name")) for row in found)]))
+    matched = {str(row.get("name")): str(row.get("fingerprint") or "") or None for row in found}
+    return dict.fromkeys(plain) | dict(sorted(matched.items()))

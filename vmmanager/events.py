@@ -10,17 +10,11 @@ from typing import Any, Literal
 
 from common.bus.contract import Closed, Opened, View
 from common.config.model import ManagerConfig
+from common.core import Moment as Moment
+from common.core import Tick as Tick
+from common.core import WakeAt as WakeAt
 from common.envelope import Envelope, Role
 from common.protocol import Message, Value
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """One instant on both clocks, in seconds."""
-
-    wall: float
-    mono: float
-
 
 # --- events ---------------------------------------------------------------------------------------------------------------
 
@@ -72,11 +66,6 @@ class BusChanged:
     """A view, or our own connection."""
 
     what: View | Opened | Closed
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time has passed; comes at least once a second and at each time asked for by WakeAt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,13 +247,6 @@ class Notify:
     severity: str
     trigger: str
     subject: str
-
-
-@dataclass(frozen=True, slots=True)
-class WakeAt:
-    """Send a Tick at this monotonic time at the latest."""
-
-    mono: float
 
 
 @dataclass(frozen=True, slots=True)

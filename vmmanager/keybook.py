@@ -88,9 +88,11 @@ class KeyBook:
             return
         if known is None or known.state == "removed":
             self._add_pending(KeyRecord(name, key, "client", "pending", self._c.now.wall, address=address))
-        elif known.state == "pending":
-            self.records[name] = replace(known, key=key, address=address)
-        elif known.key != key and known.offered != key:
+        elif known.state == "pending" and known.key == key:
+            self.records[name] = replace(known, address=address)
+        elif (
+            known.key != key and known.offered != key
+        ):  # safety: what an operator has looked at is not exchanged under his hands
             self.records[name] = replace(known, offered=key, address=address)
             text = f"key of {name}: {known.state} -> changed (now offers {fingerprint(key)} from {address}); not believed"
             self._say(text, "changed")
@@ -143,24 +145,49 @@ class KeyBook:
             self._put(KeyRecord(name, key, role, "accepted", first_seen, self._c.now.wall, who, address))
             self._c.note(f"key of {name}: accepted as {role} ({fingerprint(key)}, laid out here)", part="keys")
             accepted.append((role, address))
+        if not refused:
+            self._revoke({name for name, _, role in found if role == "manager"})
         for name in shown:
             self._weigh(name, *shown[name])
         return accepted
 
+    def _revoke(self, laid_out: set[str]) -> None:
+        """safety: a manager is trusted by its file alone; with the file goes the trust."""
+        for known in sorted(self.records.values(), key=lambda record: record.name):
+            if known.role == "manager" and known.state == "accepted" and known.name not in laid_out:
+                self._put(replace(known, state="removed", decided=self._c.now.wall, who=FOLDER))
+                self._c.note(f"key of {known.name}: accepted -> removed (its key file is gone)", "warning", "keys")
+
     # --- what operators decide ------------------------------------------------------------------------------------------
 
-    def decide(self, verb: str, name: str, who: str) -> dict[str, Value]:
-        """The CONTROL `key` to tell all managers. Raises Refused when there is no such key."""
+    def decide(self, verb: str, name: str, who: str, shown: str = "") -> dict[str, Value]:
+        """The CONTROL `key` to tell all managers; `shown` is the fingerprint that the operator has seen, empty: the newest key.
+        Raises Refused when there is no such key, or another one than he has seen."""
         known = self.records.get(name)
         if known is None or known.state == "removed":
             raise Refused("no-such", f"no key of {name} is known here")
         if known.role == "manager":
             raise Refused("refused", f"{name} is a manager: its key is trusted by the file {FOLDER}{name}.pub alone")
-        key = known.offered or known.key
+        key = self._meant(known, verb, shown)
         state: KeyState = {"accept": "accepted", "reject": "rejected"}.get(verb, "removed")  # type: ignore[assignment]
-        if verb == "reject" and known.offered:
+        if verb == "reject" and known.offered and known.state != "pending":
             key, state = known.key, known.state  # what was decided stays; only the other key is refused
         return {"name": name, **replace(known, key=key, state=state, decided=self._c.now.wall, who=who).stored()}
+
+    @staticmethod
+    def _meant(known: KeyRecord, verb: str, shown: str) -> bytes:
+        """Which key of `known` is decided upon. Raises Refused."""
+        offers = {_digits(fingerprint(key)): key for key in (known.offered, known.key) if key}
+        if shown:
+            found = offers.get(_digits(shown))
+            if found is None:
+                now = " or ".join(fingerprint(key) for key in offers.values())
+                raise Refused("refused", f"{known.name} shows another key: {now}, not {shown}; nothing was decided")
+            return found
+        if verb == "accept" and known.state == "pending" and known.offered:
+            both = f"{fingerprint(known.key)} and {fingerprint(known.offered)}"
+            raise Refused("refused", f"two keys were shown as {known.name}: {both}; say which with its fingerprint")
+        return known.offered or known.key
 
     @staticmethod
     def shown(told: dict[str, Value]) -> dict[str, Value]:
@@ -184,7 +211,7 @@ class KeyBook:
         text = f"key of {record.name}: {old} -> {record.state} (by {record.who})"
         self._c.note(text, part="keys")
         self._c.record("key", record.name, text, who=record.who)
-        return address if record.state == "accepted" else ""
+        return address if record.state in ("accepted", "removed") else ""  # who was removed may introduce itself anew
 
     def _drop_old_removals(self) -> None:
         removed = sorted((r.decided, r.name) for r in self.records.values() if r.state == "removed")
@@ -241,6 +268,11 @@ class KeyBook:
         self.records[record.name] = record
         self._trust(record)
         self._c.out.append(Persist("key", record.name, record.stored(), token))
+
+
+def _digits(print_of: str) -> str:
+    """A fingerprint as people may type it."""
+    return "".join(print_of.split()).replace(":", "").lower()
 
 
 def record_of(name: str, value: dict[str, Value]) -> KeyRecord | None:

@@ -4,12 +4,16 @@ Views list members by name, so the first of a view may be one that has just come
 must not take over from one that leads. The bus's order tells everybody who came after whom: a manager leads when all who were
 there before it are gone. Where a healed network joins two that lead, the higher epoch stays, of equal ones the first name.
 
+Anybody on the bus may join the group, so only sessions that proved by a signed hello to be a manager's are waited for; one
+that does not within PROVE_S stands for nobody.
+
 The rest of the core asks only `leading`, `since`, `leader`, and hears `Change`. An epoch is on disk before it is used, and
 higher than every epoch known to us, to other managers, or to any client.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from common.bus.contract import Cause, View
@@ -18,6 +22,8 @@ from vmmanager.context import Context
 from vmmanager.events import Persist, Stored
 
 RETRY_S = 2.0  # an epoch that could not be written is tried again
+RISE_EVERY_S = 10.0  # above epochs that others tell of; each time costs a write to disk and a message
+PROVE_S = 5.0  # a member that was there before us has so long to answer our hello
 EPOCH_JUMP_MAX = 1_000_000  # a client that tells of a higher one than this above ours lies or is broken
 
 Change = Literal["", "won", "lost", "other"]
@@ -32,11 +38,13 @@ class Leadership:
         self.leader = ""
         self.since: float | None = None
         self.view: View | None = None
-        self._seniors: set[str] | None = None  # addresses of who was in the group before us; None: we are not in it
+        self.proved: Callable[[str], bool] = lambda address: True  # is it a manager's session? Set by the owner
+        self._seniors: dict[str, float] | None = None  # who was there before us -> until when we wait for its proof
         self._token = ""  # of the epoch being written
         self._claimed = 0  # the epoch being written
         self._retry_at = float("inf")
         self._not_before = float("-inf")
+        self._rise_at = float("-inf")  # not before
         self._store_failed = False
         self.ready = False  # the store is read: we know our highest epoch
 
@@ -56,7 +64,9 @@ class Leadership:
         self.view = view
         if own not in members or not view.primary:
             return self.resign("the network is cut, and this side is not the primary one")
-        self._seniors = members - {own} if self._seniors is None else self._seniors & members
+        if self._seniors is None:
+            self._seniors = dict.fromkeys(sorted(members - {own}), self._c.now.mono + PROVE_S)
+        self._seniors = {address: until for address, until in self._seniors.items() if address in members}
         if self.leading and view.cause is Cause.NETWORK:
             self.tell((GROUP_MANAGERS,), (GROUP_MANAGERS,))  # somebody may lead on the other side
         self._campaign()
@@ -65,9 +75,9 @@ class Leadership:
     def yielded(self, address: str) -> None:
         """A manager cannot lead, because of its disk: it comes after all others, as if it had joined just now."""
         if address == self._c.address and self.view:
-            self._seniors = set(self.view.members) - {address}
+            self._seniors = dict.fromkeys(sorted(set(self.view.members) - {address}), self._c.now.mono + PROVE_S)
         elif self._seniors is not None:
-            self._seniors.discard(address)
+            self._seniors.pop(address, None)
             self._campaign()
 
     def resign(self, why: str) -> Change:
@@ -86,13 +96,27 @@ class Leadership:
         return self.resign("the bus is down")
 
     def _campaign(self) -> None:
-        may = self.ready and self._seniors is not None and not self._seniors and self.view is not None and self.view.primary
+        may = self.ready and self._seniors is not None and self.view is not None and self.view.primary
         if not may or self.leading or self._token:
             return
-        if self._c.now.mono < self._not_before:  # our disk failed a moment ago
+        self._doubt()
+        if self._seniors:
+            unproved = [until for address, until in self._seniors.items() if not self.proved(address)]
+            self._retry_at = min(unproved, default=float("inf"))
+        elif self._c.now.mono < self._not_before:  # our disk failed a moment ago
             self._retry_at = self._not_before
         else:
             self._claim(self.highest + 1)
+
+    def _doubt(self) -> None:
+        """safety: who has not proved to be a manager is not waited for: any stranger could keep the farm leaderless."""
+        seniors = self._seniors or {}
+        strangers = [a for a, until in seniors.items() if self._c.now.mono >= until and not self.proved(a)]
+        for address in strangers:
+            del seniors[address]
+        if strangers:
+            named = ", ".join(strangers[:5]) + (f" and {len(strangers) - 5} more" if len(strangers) > 5 else "")
+            self._c.note(f"{named} in the group of managers: no manager that is trusted here, not waited for", "warning")
 
     def _claim(self, epoch: int) -> None:
         self._claimed, self._token, self._retry_at = epoch, f"epoch:{epoch}", float("inf")
@@ -135,8 +159,8 @@ class Leadership:
         if self.leading and epoch == self._c.epoch and name > self._c.name:
             self.tell((GROUP_MANAGERS,), (GROUP_MANAGERS,))  # it has to give way
             return ""
-        if self._seniors is not None:
-            self._seniors.add(address)
+        if self._seniors is not None and self.view is not None and address in self.view.members:
+            self._seniors[address] = self._c.now.mono + PROVE_S
         self.highest = max(self.highest, epoch)
         self._c.epoch = epoch
         change = self.resign(f"{name} leads with epoch {epoch}")
@@ -151,13 +175,22 @@ class Leadership:
         if not self.highest < epoch <= self.highest + EPOCH_JUMP_MAX:
             return
         self.highest = epoch
-        if self.leading and not self._token:
-            self._c.note(f"epoch {epoch} is known on the farm, ours is {self._c.epoch}: rising above it", "warning")
-            self._claim(epoch + 1)
+        self._rise()
+
+    def _rise(self) -> None:
+        if not self.leading or self._token or self.highest <= self._c.epoch:
+            return
+        if self._c.now.mono < self._rise_at:
+            self._retry_at = self._rise_at
+            return
+        self._rise_at = self._c.now.mono + RISE_EVERY_S
+        self._c.note(f"epoch {self.highest} is known on the farm, ours is {self._c.epoch}: rising above it", "warning")
+        self._claim(self.highest + 1)
 
     def tick(self) -> None:
         if self._c.now.mono >= self._retry_at:
             self._retry_at = float("inf")
+            self._rise()
             self._campaign()
 
     def next_wake(self) -> float:

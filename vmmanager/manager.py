@@ -82,6 +82,7 @@ class Manager:
         self.decisions = Decisions(self)
         self.peers = Peers(self.context, key, self.decisions.rows, self.decisions.told, self.decisions.decided)
         self.peers.highest = lambda: self.leadership.highest
+        self.leadership.proved = lambda address: address in self.peers.names
         self.roll = Roll(self.context, self.peers.own_hello, self._lost, self._returned)
         self.requests = Requests()
         self.asking = Asking(self.context, self.requests)
@@ -172,12 +173,16 @@ class Manager:
     def _control(self, sender: str, address: str, control: Control) -> None:
         if control.verb == "lead":
             self._changed(self.leadership.heard_lead(sender, address, control.arguments))
+            if address not in self.peers.names and sender != self.context.name:
+                self.peers.greet_managers()  # after a cut network healed; its answer proves that the session is its own
         else:
             self.peers.heard(sender, control.verb, control.arguments)
 
     def _manager_says(self, sender: str, address: str, message: ClbControl) -> None:
         if message.verb == "hello" and sender != self.context.name:
             self._epoch_told(message)
+            if message.values.get("address") != address:
+                return  # safety: somebody else's session repeats a manager's hello, to pass for one
             is_new = self.peers.introduced(sender, address, message.values.get("answer") is True)
             if is_new and self.leadership.leading:
                 self.leadership.tell((GROUP_MANAGERS,), (address,))

@@ -184,7 +184,7 @@ def _key_list(manager: Manager, asked: Asked) -> None:
 
 def _decide_key(manager: Manager, asked: Asked) -> None:
     verb, name = asked.op.removeprefix("key-"), _needed(asked, "name")
-    told = manager.keys.decide(verb, name, asked.who)
+    told = manager.keys.decide(verb, name, asked.who, _word(asked, "fingerprint"))
     token = f"key:{manager.context.next_id()}"
     manager.peers.tell("key", told | {"token": token})
     shown = manager.keys.shown(told)

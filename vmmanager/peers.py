@@ -57,6 +57,7 @@ class Peers:
     def own_hello(self, answer: bool = False) -> ClbControl:
         values: dict[str, Value] = {
             "role": "manager", "key": self._key, "version": VERSION, "epoch": self.highest(), "answer": answer,
+            "address": self._c.address,
         }  # fmt: skip
         return ClbControl(verb="hello", values=values)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from common.bus.contract import Cause, View
 from common.envelope import Envelope
-from common.protocol import GROUP_CLIENTS, ClbControl, Control, GetProp, PropErr, PropList, PropVal, Reading, Value
+from common.protocol import GROUP_CLIENTS, ClbControl, Control, GetProp, PropErr, PropList, PropVal, Reading, Value, valid_name
 from vmmanager.context import PRIVATE_MAX, Context
 from vmmanager.state import Client, Turn
 
@@ -129,7 +129,7 @@ class Roll:
             self._want(client.name)
         self._c.farm.introduce(
             client.name,
-            tuple(dict.fromkeys(_texts(values.get("groups"), GROUPS_MAX))),
+            tuple(group for group in dict.fromkeys(_texts(values.get("groups"), GROUPS_MAX)) if valid_name(group)),
             _text(values.get("version")),
             boot_id,
             tuple(_texts(values.get("commands"), COMMANDS_MAX)),
@@ -248,9 +248,10 @@ def address(context: Context, names: list[str]) -> tuple[tuple[str, ...], tuple[
 
 
 def _text(value: Value) -> str:
-    return value[:255] if isinstance(value, str) else ""
+    """One line, or nothing."""
+    return value[:255] if isinstance(value, str) and value.isprintable() else ""
 
 
 def _texts(value: Value, count_max: int) -> list[str]:
     items = value if isinstance(value, list) else []
-    return [item for item in items if isinstance(item, str) and 0 < len(item) <= 255][:count_max]
+    return [item for item in items if isinstance(item, str) and 0 < len(item) <= 255 and item.isprintable()][:count_max]

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Literal
 
 from common.protocol import Reading, Value
-from vmmanager.history import History
+from vmmanager.history import TEXT_CHARS_MAX, TEXTS_MAX, History
 
 Key = tuple[str, ...]
 """What changed: ("clients",) who is known · ("group", G) who is in it · ("client", C) its own facts (active_timestamp, address)
@@ -19,6 +20,9 @@ Key = tuple[str, ...]
 Status = Literal["unseen", "connected", "silent", "lost"]
 
 PROPERTIES_MAX = 10_000  # of one client; further ones are not kept
+ERROR_CHARS_MAX = 1024
+OBJECT_BYTES = 64  # of an object beside its contents, about
+CLIENT_BYTES_MAX = 64 << 20  # texts, lists and dicts of one client, texts with their history; what is beyond has no value here
 
 
 @dataclass(slots=True)
@@ -28,6 +32,7 @@ class Property:
     reading: Reading
     read_at: float  # wall clock of this manager: arrival minus the reading's age
     history: Sequence[tuple[float, Value]]
+    bytes: int = 0  # what it may take in memory, about; numbers count nothing
 
     def stale_after(self, factor: float) -> float:
         """When this value becomes unknown for age; infinite where it is never read by the clock."""
@@ -52,6 +57,7 @@ class Client:
     boot_id: str = ""
     commands: tuple[str, ...] = ()  # what its closed list allows
     properties: dict[str, Property] = field(default_factory=dict)
+    bytes: int = 0  # of all properties
     status: Status = "unseen"  # changed by Farm.turn alone
 
 
@@ -145,7 +151,9 @@ class Farm:
             if len(client.properties) >= PROPERTIES_MAX:
                 return
             known = client.properties[reading.name] = Property(reading, read_at, History(keep))
-        again = len(known.history) > 0 and abs(read_at - known.read_at) < SAME_READ_S and known.reading.value == reading.value
+        reading = _kept(client, known, reading, keep)
+        near_s = min(SAME_READ_S, reading.ticks / 2) if reading.ticks > 0 else SAME_READ_S
+        again = len(known.history) > 0 and abs(read_at - known.read_at) < near_s and known.reading.value == reading.value
         known.reading = reading
         self.changed.add(("property", name, reading.name))
         if again:
@@ -158,6 +166,7 @@ class Farm:
 
     def failed(self, name: str, property: str, why: str, now: float) -> None:
         """PROPERR: the property has no value now. One that was never known stays so."""
+        why = why[:ERROR_CHARS_MAX]
         known = self.clients[name].properties.get(property)
         if known is not None and known.reading.error != why:
             old = known.reading
@@ -169,7 +178,7 @@ class Farm:
         """A complete list came: what is not in it is gone from the client's configuration."""
         client = self.clients[name]
         for gone in sorted(set(client.properties) - properties):
-            del client.properties[gone]
+            client.bytes -= client.properties.pop(gone).bytes
             self.changed.add(("property", name, gone))
 
     # --- what the operator tells ----------------------------------------------------------------------------------------
@@ -189,6 +198,37 @@ class Farm:
             if not members:
                 self.groups.pop(group, None)
             self.changed.add(("group", group))
+
+
+def _kept(client: Client, known: Property, reading: Reading, keep: int) -> Reading:
+    """The reading, or one that says why its value is not kept: one client must not fill the manager's memory."""
+    why = ""
+    try:
+        size = _bytes(reading.value, keep) + len(reading.error)
+    except ValueError:
+        why, size = "a number in it is infinite or none", 0
+    if known.history:
+        size = max(size, known.bytes)  # longer texts may be in its history
+    if client.bytes - known.bytes + size > CLIENT_BYTES_MAX:
+        why, size = f"not kept: the values of {client.name} take more than {CLIENT_BYTES_MAX >> 20} MiB", known.bytes
+    client.bytes += size - known.bytes
+    known.bytes = size
+    if why:
+        return Reading(name=reading.name, ticks=reading.ticks, age_s=reading.age_s, error=why)
+    return reading
+
+
+def _bytes(value: Value, keep: int) -> int:
+    """About what it takes in memory. Raises ValueError: a number that is infinite or none, which no comparison finds."""
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError
+    if isinstance(value, str):
+        return len(value) * (min(keep, TEXTS_MAX) if len(value) <= TEXT_CHARS_MAX else 1)
+    if isinstance(value, list):
+        return OBJECT_BYTES + sum(_bytes(item, 1) + OBJECT_BYTES for item in value)
+    if isinstance(value, dict):
+        return OBJECT_BYTES + sum(len(key) + _bytes(item, 1) + 2 * OBJECT_BYTES for key, item in value.items())
+    return 0
 
 
 SAME_READ_S = 0.5  # two tellings of one read may differ so much: age is counted at sending, arrival here

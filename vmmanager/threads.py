@@ -18,7 +18,7 @@ from common import logs
 from common.bus.contract import Bus, BusDown, BusError, Closed, Delivery
 from common.envelope import Opener, Rejected, Role, Sealer, introduced
 from common.keys import Keyring
-from common.protocol import GROUP_MANAGERS, ProtocolError
+from common.protocol import GROUP_MANAGERS, ClbControl, ProtocolError
 from common.ratelimit import Bucket
 from vmmanager import events
 from vmmanager.events import Arrived, Asked, BusChanged, Event, Introduced, Loaded, Measured, Moment, Persist, Send, Unsent
@@ -89,21 +89,29 @@ class Listener:
     def _reject(self, rejected: Rejected, delivery: Delivery) -> None:
         if rejected.silent:
             return
+        rejected, shown = self._introduction(rejected, delivery.payload)
         self.dropped[rejected.reason] += 1
-        unproved = rejected.reason in ("unknown-key", "pending-key", "bad-signature")
-        if unproved and self._strangers.allows(time.monotonic()):
-            shown = introduced(delivery.payload, time.time())
-            if shown is not None:
-                name, key, hello = shown
-                role: Role = "manager" if hello.values.get("role") == "manager" else "client"
-                self._inbox.put(Introduced(name, key, delivery.sender, role))
-                return
+        if shown is not None:
+            name, key, hello = shown
+            role: Role = "manager" if hello.values.get("role") == "manager" else "client"
+            self._inbox.put(Introduced(name, key, delivery.sender, role))
+            return
         whom = rejected.sender or delivery.sender
         self._log.log(
             (rejected.reason, whom),
             f"dropped a message from {whom} ({rejected.reason}): {rejected}",
             f"dropped {{}} more messages from {whom} ({rejected.reason})",
         )
+
+    def _introduction(self, rejected: Rejected, payload: bytes) -> tuple[Rejected, tuple[str, bytes, ClbControl] | None]:
+        """Does it show a key that is not accepted yet? Of a host whose clock is off, that is what must be said."""
+        unproved = rejected.reason in ("unknown-key", "pending-key", "bad-signature")
+        if not unproved or not self._strangers.allows(time.monotonic()):
+            return rejected, None
+        try:
+            return rejected, introduced(payload, time.time())
+        except Rejected as clock:
+            return clock, None
 
     def _keep_floors(self) -> None:
         self._floors_at = time.monotonic()

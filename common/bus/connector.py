@@ -14,7 +14,7 @@ from typing import Final
 from common.bus.links import Link, LinkError, NameTaken
 from common.bus.names import private_name
 
-log = logging.getLogger("bus")
+log = logging.getLogger("vmherd.bus")
 
 NAMES_TRIED: Final = 8  # in one attempt: the name twice, then variants of it
 NAME_FREED_S: Final = 0.1  # our last session may still be ending

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cryptography.hazmat.primitives.hashes import SHA256, Hash
+from nacl.bindings import crypto_hash_sha256
 
 from common.bus.contract import GROUP_BYTES_MAX, PRIVATE_BYTES_MAX, BusError
 
@@ -20,9 +20,8 @@ _MARK: Final = "~"  # stands before a digest
 
 
 def _digest(text: str, letters: int) -> str:
-    hashed = Hash(SHA256())  # not hashlib: that maps a second OpenSSL, 4 MB in every client
-    hashed.update(text.encode("utf-8", "surrogateescape"))
-    number = int.from_bytes(hashed.finalize()[:16], "big")
+    hashed = crypto_hash_sha256(text.encode("utf-8", "surrogateescape"))  # not hashlib: that maps OpenSSL, 4 MB in every client
+    number = int.from_bytes(hashed[:16], "big")
     return "".join(_LETTERS[number >> (6 * at) & 63] for at in range(letters))
 
 

@@ -26,7 +26,7 @@ from common.bus.links import Link, LinkError, Patience, open_link
 from common.bus.names import GroupNames, group_name
 from common.config.model import BusConfig
 
-log = logging.getLogger("bus")
+log = logging.getLogger("vmherd.bus")
 
 GUARD_S: Final = 1.0  # how often a plain link is asked for senders that are stuck
 EXPIRE_S: Final = 5.0  # how often unfinished payloads are looked at
@@ -205,7 +205,7 @@ class SpreadBus:
         if closed:
             link.close()
             return True
-        log.info("connected to %s as %s", self._daemon, link.name)
+        log.debug("connected to %s as %s", self._daemon, link.name)
         os.eventfd_write(self._wake, 1)
         return True
 

@@ -182,7 +182,11 @@ PROPERTY = Table(
             default="as the reader gives it",
         ),
         Key("ticks", "ticks(0.1, 31622400)", "how often it is read; `-1`: only when somebody asks"),
-        Key("push", "choice('on_change', 'always', 'no')", "whether a new value is sent to the managers unasked"),
+        Key(
+            "push",
+            "choice('on_change', 'always', 'no')",
+            "which values are sent to the managers unasked; with `on_change` one that stays the same with every second reading",
+        ),
         Key("timeout", "duration(0.01, 3600)", "past this the reader is stopped, and the value is unknown", ("timeout_s",)),
         Key("unit", "text(32)", "shown behind the value", default="as the reader gives it"),
         Key("keep", "whole(1, 100000)", "values the client remembers"),

@@ -82,7 +82,8 @@ def load_vms(path: Path) -> tuple[VmConfig, ...]:
 
 def _finish(config: _Config, also: Callable[[_Config], Iterable[Fault]] | None, found: Findings) -> _Config:
     if also:
-        found.faults += also(config)
+        told = {fault.where for fault in found.faults}  # one fault is told once, by whom it concerns first
+        found.faults += [fault for fault in also(config) if fault.where not in told]
     _raise(found)
     return replace(config, warnings=tuple(sorted(found.warnings, key=lambda one: (one.where.file, one.where.line))))
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from nacl.signing import SigningKey
 
 from common.bus.contract import Closed, Delivery, Opened
 from common.bus.open import open_bus
@@ -63,7 +63,7 @@ class ManagerSide:
     """Signs and sends as manager `name`; keeps every message of clients that opens."""
 
     def __init__(self, port: int, name: str = "m1", epoch: int = 1) -> None:
-        self.key = Ed25519PrivateKey.generate()
+        self.key = SigningKey.generate()
         self.name, self.epoch = name, epoch
         self.sealer = Sealer(name, self.key)
         self.ring = Keyring()
@@ -81,7 +81,7 @@ class ManagerSide:
         self.bus.close()
         self.thread.join(LIMIT_S)
 
-    def send(self, message: Message, to: tuple[str, ...] = ("clients",), *, key: Ed25519PrivateKey | None = None) -> int:
+    def send(self, message: Message, to: tuple[str, ...] = ("clients",), *, key: SigningKey | None = None) -> int:
         sealer = Sealer(self.name, key) if key else self.sealer
         request = sealer.next_id(time.time())
         self.bus.send(to, sealer.seal(message, to, time.time(), id=request, epoch=self.epoch))

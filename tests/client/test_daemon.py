@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from nacl.signing import SigningKey
 
 from common.protocol import ClbControl, Control, ExecErr, Execute, ExecVal, FetchProp, GetProp, PropErr, PropList, PropVal
 from tests.client.farm import ManagerSide, VmBus, VmClient, until
@@ -48,7 +48,10 @@ def touch(path: str, seconds: float = 0.0) -> str:
     time.sleep(seconds)
     return "done"
 """
-PROGRAMS = """[[say]]
+PROGRAMS = """[[sleep]]
+argv = /bin/sleep, 900
+timeout = 15m
+[[say]]
 argv = /bin/echo, "said: {what}"
 [[[patterns]]]
 what = "[a-z ]+"
@@ -136,13 +139,24 @@ def test_a_client_killed_in_the_middle_of_a_command_says_so_and_does_not_run_it_
     assert (tmp_path / "ran").read_text() == (tmp_path / "other").read_text() == "ran\n"
 
 
+def test_a_command_does_not_outlive_a_client_that_is_killed(start: Start) -> None:
+    client, manager = start("allow = exec:sleep")
+    manager.send(Execute(execution="e", command="exec", parameters={"program": "sleep"}, timeout_s=900))
+    assert client.process is not None
+    tree = psutil.Process(client.process.pid)
+    until(lambda: [one for one in tree.children(recursive=True) if one.name() == "sleep"])
+    family = tree.children(recursive=True)
+    client.kill()
+    assert not psutil.wait_procs(family, timeout=20)[1]
+
+
 def test_what_is_not_signed_by_a_trusted_manager_never_reaches_a_plugin(start: Start, tmp_path: Path) -> None:
     client, manager = start()
     touch = Execute(execution="forged", command="touch", parameters={"path": str(tmp_path / "ran")})
-    manager.send(touch, key=Ed25519PrivateKey.generate())
+    manager.send(touch, key=SigningKey.generate())
     client.says("dropped (bad-signature) m1")
     manager.name, name = "somebody", manager.name
-    manager.send(touch, key=Ed25519PrivateKey.generate())
+    manager.send(touch, key=SigningKey.generate())
     client.says("dropped (unknown-key)")
     manager.name = name
     manager.bus.send(("clients",), b"garbage")
@@ -216,7 +230,7 @@ def test_its_threads_and_processes(start: Start) -> None:
     assert worker.num_threads() == 1
     assert os.getpgid(worker.pid) == worker.pid
     modules = {Path(one.path).name for one in worker.memory_maps()}
-    assert not [name for name in modules if "_rust" in name], "a worker has loaded cryptography"
+    assert not [name for name in modules if "nacl" in name or "_sodium" in name], "a worker has loaded libsodium"
     client.kill()
     assert psutil.wait_procs([worker], timeout=10)[0]
 

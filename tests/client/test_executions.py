@@ -342,5 +342,5 @@ class Executing(RuleBasedStateMachine):
         assert not self.owed
 
 
-Executing.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Executing.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestExecuting = Executing.TestCase

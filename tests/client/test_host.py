@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -144,6 +145,19 @@ def test_on_change_pushes_changes_only_always_pushes_each_and_no_none() -> None:
     assert PropErr(errors={"c": "gone"}) in one.said(0) or any(
         isinstance(m, PropList) and "gone" in {r.error for r in m.readings} for m in one.said(0)
     )
+
+
+def test_on_change_a_value_that_stays_is_told_again_before_managers_take_it_for_stale() -> None:
+    one = Driven(prop("c", push="on_change", ticks=60))
+    told: list[float] = []
+    for _ in range(12):
+        one.until_reads()
+        one.read_done("c", 1)
+        told += [one.mono for message in one.said(0) if isinstance(message, PropVal)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(told)]
+    assert len(gaps) >= 4
+    assert max(gaps) < 180  # three ticks: stale_factor
+    assert min(gaps) > 60  # not with each reading
 
 
 def test_a_push_does_not_wait_long_for_a_slow_neighbour() -> None:

@@ -172,6 +172,18 @@ def test_what_only_the_plugins_know_comes_with_the_other_faults(tmp_path: Path) 
     ]
 
 
+def test_a_place_with_a_fault_is_named_once(tmp_path: Path) -> None:
+    put(tmp_path, vmmanager="", triggers__a="[a]\nexpr = { 1 + }\n")
+    with pytest.raises(ConfigurationError) as raised:
+        load_manager(
+            tmp_path / "vmmanager.ini",
+            host_name=lambda: "host",
+            also=lambda config: [Fault(one.expr.where, "I do not understand it either") for one in config.triggers],
+        )
+    (fault,) = raised.value.faults
+    assert "Python does not understand this" in fault.text
+
+
 def test_check_config_says_what_there_is(tmp_path: Path) -> None:
     put(tmp_path, vmclient="", vmmanager="", properties__a=PROPERTY + "parametes = 1\n", triggers__a=TRIGGER)
     text, code = check_client(tmp_path / "vmclient.ini", host_name=lambda: "host")

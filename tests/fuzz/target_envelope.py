@@ -14,14 +14,14 @@ import atheris
 
 with atheris.instrument_imports(include=["common"]):
     import msgspec
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from nacl.signing import SigningKey
 
     from common import envelope, keys, protocol
     from common.envelope import MAGIC, Opener, Rejected
     from common.keys import Keyring
 
 NOW = 1_800_000_000.0
-SECRET = Ed25519PrivateKey.from_private_bytes(bytes(32))
+SECRET = SigningKey(bytes(32))
 RING = Keyring()
 RING.set("m1", keys.raw_public(SECRET), "manager", "accepted")
 
@@ -43,7 +43,7 @@ def opened(data: bytes) -> None:
 
 
 def signed_header(data: bytes) -> None:
-    opened(MAGIC + SECRET.sign(MAGIC + data) + data)
+    opened(MAGIC + SECRET.sign(MAGIC + data).signature + data)
 
 
 def signed_body(data: bytes) -> None:
@@ -51,7 +51,7 @@ def signed_body(data: bytes) -> None:
 
 
 def introduced(data: bytes) -> None:
-    envelope.introduced(MAGIC + SECRET.sign(MAGIC + data) + data, NOW)
+    envelope.introduced(MAGIC + SECRET.sign(MAGIC + data).signature + data, NOW)
 
 
 def check_sentence(fault: Exception) -> None:

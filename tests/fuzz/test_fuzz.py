@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from nacl.signing import SigningKey
 
 from common import protocol
 from common.envelope import Sealer
@@ -31,7 +31,7 @@ GOOD: tuple[Message, ...] = (
 
 
 def corpus(folder: Path) -> None:
-    sealer = Sealer("m1", Ed25519PrivateKey.from_private_bytes(bytes(32)))
+    sealer = Sealer("m1", SigningKey(bytes(32)))
     for n, message in enumerate(GOOD):
         body, whole = protocol.encode(message), sealer.seal(message, ("xen1",), 1_800_000_000.0)
         for door, data in enumerate((body, whole, whole[68:], body, whole[68:])):

@@ -49,7 +49,7 @@ class RealFarm:
     def start_client(self, name: str, groups: str = "") -> None:
         home = self.folder / name
         (home / "properties.d").mkdir(parents=True, exist_ok=True)
-        (home / "properties.d" / "p.ini").write_text("[up]\ncommand = uptime\nticks = 1\n")
+        (home / "properties.d" / "p.ini").write_text("[up]\ncommand = uptime\nticks = 1\npush = on_change\n")
         (home / "vmclient.ini").write_text(
             f"[client]\nname = {name}\ngroups = {groups}\naccept_managers = listed\nallow = log\n"
             f"[bus]\ndaemon = {self.port}@127.0.0.1\n"

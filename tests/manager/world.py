@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from nacl.signing import SigningKey
 
 from common.bus.contract import Cause, Closed, Delivery, Opened, View
 from common.config.model import ClientConfig, ManagerConfig, PropertyConfig, TriggerConfig, Where
@@ -28,9 +28,9 @@ EPOCH_S = 1_000_000_000.0  # wall clock at second 0
 ROUNDS_MAX = 100_000  # events between two moments of time: more is an endless loop
 
 
-def private_key(name: str) -> Ed25519PrivateKey:
+def private_key(name: str) -> SigningKey:
     """The same in every run."""
-    return Ed25519PrivateKey.from_private_bytes(name.encode().ljust(32, b"\0")[:32])
+    return SigningKey(name.encode().ljust(32, b"\0")[:32])
 
 
 @dataclass

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import strategies as st
+from nacl.signing import SigningKey
 
 from common import keys
 from common.envelope import Opener, Sealer
@@ -79,7 +79,7 @@ class Farm:
     """A manager m1, an accepted client xen1, and the keys by which they know each other. Keys are fixed, so bytes are too."""
 
     def __init__(self) -> None:
-        self.secrets = {name: Ed25519PrivateKey.from_private_bytes(bytes([n] * 32)) for n, name in enumerate(("m1", "xen1"), 1)}
+        self.secrets = {name: SigningKey(bytes([n] * 32)) for n, name in enumerate(("m1", "xen1"), 1)}
         self.keyring = Keyring()
         self.keyring.set("m1", keys.raw_public(self.secrets["m1"]), "manager", "accepted")
         self.keyring.set("xen1", keys.raw_public(self.secrets["xen1"]), "client", "accepted")

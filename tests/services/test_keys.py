@@ -8,16 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from nacl.signing import SigningKey
 
 from common import keys
 from common.keys import KeyFault, Keyring
 
 
 def new_raw() -> bytes:
-    return keys.raw_public(Ed25519PrivateKey.generate())
+    return keys.raw_public(SigningKey.generate())
 
 
 def test_the_key_is_made_once_and_only_we_may_read_it(tmp_path: Path) -> None:
@@ -58,23 +56,24 @@ def test_a_private_key_that_others_may_read_is_refused(tmp_path: Path, mode: int
         keys.own_key(tmp_path, "xen1")
 
 
-def test_a_file_that_is_no_key_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not a key\n",
+        "",
+        "-----BEGIN PRIVATE KEY-----\n",
+        f"vmherd-ed25519 {'1f' * 32} xen1\n",
+        f"vmherd-ed25519-secret {'1f' * 31}\n",
+        f"vmherd-ed25519-secret {'1f' * 32}\nmore\n",
+    ],
+)
+def test_a_file_that_is_no_key_is_refused_and_left_as_it_is(tmp_path: Path, text: str) -> None:
     path = tmp_path / "key"
-    path.write_text("not a key\n")
+    path.write_text(text)
     path.chmod(0o600)
-    with pytest.raises(KeyFault, match="is no private key in PEM form"):
+    with pytest.raises(KeyFault, match="key: is not one line `vmherd-ed25519-secret <64 hex digits>`"):
         keys.own_key(tmp_path, "xen1")
-    assert path.read_text() == "not a key\n"
-
-
-def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
-    pem = generate_private_key(SECP256R1()).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (tmp_path / "key").write_bytes(pem)
-    (tmp_path / "key").chmod(0o600)
-    with pytest.raises(KeyFault, match="another kind"):
-        keys.own_key(tmp_path, "xen1")
+    assert path.read_text() == text
 
 
 def test_a_state_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
@@ -136,7 +135,7 @@ def test_all_faults_of_the_managers_folder_are_told_at_once(tmp_path: Path) -> N
 
 
 def test_local_keys_are_found_with_their_roles(tmp_path: Path) -> None:
-    client, manager = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    client, manager = SigningKey.generate(), SigningKey.generate()
     keys.publish_local(tmp_path, "xen1", "client", client)
     keys.publish_local(tmp_path, "m1", "manager", manager)
     keys.publish_local(tmp_path, "m1", "manager", manager)
@@ -146,12 +145,12 @@ def test_local_keys_are_found_with_their_roles(tmp_path: Path) -> None:
 
 
 def test_local_keys_that_others_could_have_laid_are_refused_with_the_reason(tmp_path: Path) -> None:
-    good = keys.publish_local(tmp_path, "good", "client", Ed25519PrivateKey.generate())
-    keys.publish_local(tmp_path, "open", "client", Ed25519PrivateKey.generate()).chmod(0o664)
+    good = keys.publish_local(tmp_path, "good", "client", SigningKey.generate())
+    keys.publish_local(tmp_path, "open", "client", SigningKey.generate()).chmod(0o664)
     (tmp_path / "link.client.pub").symlink_to(good)
-    linked = keys.publish_local(tmp_path, "twice", "client", Ed25519PrivateKey.generate())
+    linked = keys.publish_local(tmp_path, "twice", "client", SigningKey.generate())
     os.link(linked, tmp_path / "twice.manager.pub")
-    keys.publish_local(tmp_path, "plain", "client", Ed25519PrivateKey.generate()).rename(tmp_path / "other.client.pub")
+    keys.publish_local(tmp_path, "plain", "client", SigningKey.generate()).rename(tmp_path / "other.client.pub")
     os.mkfifo(tmp_path / "pipe.client.pub")
     found = keys.scan_local(tmp_path)
     assert [name for name, _, _ in found.accepted] == ["good"]
@@ -162,14 +161,14 @@ def test_local_keys_that_others_could_have_laid_are_refused_with_the_reason(tmp_
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_local_keys_of_another_user_are_refused(tmp_path: Path) -> None:
-    os.chown(keys.publish_local(tmp_path, "xen1", "client", Ed25519PrivateKey.generate()), 12345, -1)
+    os.chown(keys.publish_local(tmp_path, "xen1", "client", SigningKey.generate()), 12345, -1)
     found = keys.scan_local(tmp_path)
     assert found.accepted == ()
     assert "belongs to user 12345" in found.refused[0]
 
 
 def test_a_local_folder_that_others_may_write_proves_nothing_unless_sticky(tmp_path: Path) -> None:
-    keys.publish_local(tmp_path, "xen1", "client", Ed25519PrivateKey.generate())
+    keys.publish_local(tmp_path, "xen1", "client", SigningKey.generate())
     tmp_path.chmod(0o777)
     assert keys.scan_local(tmp_path).accepted == ()
     assert "others may write it" in keys.scan_local(tmp_path).refused[0]

@@ -144,6 +144,22 @@ def test_a_joining_standby_is_given_all_it_must_know() -> None:
     assert {table for table, _ in fresh.disk} >= {"firing", "silence"}
 
 
+def test_one_that_fired_and_was_away_when_the_problem_ended_fires_for_the_next_one() -> None:
+    world = World(ONCE)
+    world.lead("m1")
+    world.tell("x1", "load", 9)
+    world.kill(world.nodes["m1"])
+    world.lead("m2")
+    world.advance(5)
+    world.tell("x1", "load", 1)
+    world.start("m1")
+    world.kill(world.nodes["m2"])
+    world.tell("x1", "load", 9)
+    world.lead("m1")
+    world.advance(5)
+    assert len({execution.rpartition(".")[0] for execution in world.executions("x1")}) == 2
+
+
 @settings(max_examples=60)
 @given(
     st.lists(

@@ -341,7 +341,8 @@ class Pipeline:
             return self._act(firing) if self._board.leading else []
         known = self.firings.get(told.id)
         if known is not None and not known.outcome.startswith("dropped:"):
-            return []
+            more = told.phase is Phase.DONE and (known.phase is not Phase.DONE or told.recovered > known.recovered)
+            return self._learn_end(known, told.outcome, told.recovered) if more else []
         if known is not None and told.trigger in self._board.rules:
             self._board.rules[told.trigger].firings.remove(told.id)
         if told.phase is not Phase.DONE:
@@ -353,8 +354,12 @@ class Pipeline:
         if own or firing is None:
             return []
         recovered = arguments.get("recovered")
-        firing.outcome, firing.phase = str(arguments.get("outcome", "")), Phase.DONE
-        firing.recovered = float(recovered) if isinstance(recovered, (int, float)) else 0.0
+        at = float(recovered) if isinstance(recovered, (int, float)) else 0.0
+        return self._learn_end(firing, str(arguments.get("outcome", "")), at)
+
+    def _learn_end(self, firing: Firing, outcome: str, recovered: float) -> list[Effect]:
+        """How it ended, and when its problem was over, as the leader says; we may have been away meanwhile."""
+        firing.outcome, firing.phase, firing.recovered = outcome, Phase.DONE, recovered
         if firing.recovered and self._last.get((firing.trigger, firing.subject)) == firing.id:
             self._forget_problem(firing)
         return [Persist("firing", firing.id, firing.row())]

@@ -38,7 +38,7 @@ class BusDaemonConfig:
     queue_bytes_max: int = 192 * MIB  # hard limit of one session's queue: cut at once
     queue_messages_max: int = 400_000
     total_bytes_max: int = 256 * MIB  # queued for all sessions, each message counted once: beyond it all senders wait
-    stuck_s: float = 30.0  # cut when it has something to read and took not one byte for so long
+    stuck_s: float = 15.0  # cut when it has something to read and took not one byte for so long
 
     read_bytes: int = 256 * 1024  # read from one session at a time, so that none keeps the others waiting
     socket_buffer_bytes: int = 256 * 1024  # SO_SNDBUF, SO_RCVBUF
