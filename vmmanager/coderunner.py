@@ -7,6 +7,7 @@ group when its budget is over. Every child is reaped, nothing is unpickled. Know
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import resource
 import selectors
@@ -29,6 +30,8 @@ LAST_WORDS_S = 3.0  # of the 10 s that a stop may take
 NOTIFY_MAX = 16  # notify programs at the same time; more messages wait
 NOTIFY_WAITING_MAX = 1_000
 READ_BYTES = 1 << 16
+KIN_ROUNDS_MAX = 100  # a fork bomb may be faster than we are
+PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 GRACE_S = 0.05  # beyond the budget, for fork and pipe
 
 T = TypeVar("T")
@@ -160,6 +163,8 @@ class CodeRunner:
             selector.unregister(child.pipe)
         del self._children[child.pipe]
         os.close(child.pipe)
+        if outcome.over_budget:
+            _kill_kin(child.pid)
         for kill in (os.killpg, os.kill):  # also what it left behind; also if it has left its group
             with contextlib.suppress(ProcessLookupError):
                 kill(child.pid, signal.SIGKILL)
@@ -211,6 +216,7 @@ def _be_child(code: Callable[[], bytes], pipe: int, budget_s: float) -> None:
     status = 1
     try:
         os.setpgid(0, 0)
+        _adopt_orphans()
         _leave_descriptors(pipe)
         limit = int(budget_s) + 2
         resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
@@ -224,6 +230,43 @@ def _be_child(code: Callable[[], bytes], pipe: int, budget_s: float) -> None:
             os.write(2, f"a trigger's process failed: {fault!r}\n".encode(errors="replace"))
     finally:
         os._exit(status)
+
+
+def _adopt_orphans() -> None:
+    """What the code starts stays below its process, also a daemon that forks twice; see _kill_kin."""
+    with contextlib.suppress(AttributeError, OSError):  # a C library without prctl
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _kill_kin(pid: int) -> None:
+    """Everything that this process has started, also in sessions of its own. It is stopped first, so that nothing comes after.
+
+    Only for code that did not come to its end: what a firing that ended well has put into a session of its own may live."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+    for _ in range(KIN_ROUNDS_MAX):
+        kin = _kin(pid)
+        for one in kin:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(one, signal.SIGKILL)
+        if not kin:
+            return
+
+
+def _kin(pid: int) -> list[int]:
+    """Living processes below this one; proc(5), state and ppid of stat."""
+    parents: dict[int, int] = {}
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if name.isdigit():
+                with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
+                    state, parent = file.read().rpartition(")")[2].split()[:2]
+                if state != "Z":
+                    parents[int(name)] = int(parent)
+    below = {pid}
+    while more := {one for one, parent in parents.items() if parent in below} - below:
+        below |= more
+    return sorted(below - {pid})
 
 
 def _leave_descriptors(pipe: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -200,3 +201,23 @@ def test_a_notify_program_that_hangs_or_is_missing_hinders_nobody(
     wait_for((tmp_path / "third").exists)
     assert decoded(desk.run(lambda: encoded(1)).result, int) == 1
     wait_for(lambda: not desk.runner._programs)
+
+
+def test_nothing_of_code_that_was_stopped_lives_on_also_not_in_a_session_of_its_own(desk: Desk, tmp_path: Path) -> None:
+    told = tmp_path / "pids"
+
+    def code() -> bytes:
+        with told.open("w") as file:
+            print(subprocess.Popen(["sleep", "600"], start_new_session=True).pid, file=file, flush=True)
+            if os.fork() == 0:  # as a daemon does it
+                os.setsid()
+                if os.fork():
+                    os._exit(0)
+                print(os.getpid(), file=file, flush=True)
+            time.sleep(600)
+        return b""
+
+    assert desk.run(code, budget_s=1.0).over_budget
+    pids = [int(line) for line in told.read_text().split()]
+    assert len(pids) == 2
+    wait_for(lambda: not any(alive(pid) for pid in pids))
