@@ -14,6 +14,7 @@ setup(
         "test": ["hypothesis", "mypy", "pytest", "pytest-timeout", "pytest-xdist", "ruff", "types-psutil"],
         "fuzz": ["atheris"],
         "bench": ["matplotlib"],
+        "libvirt": ["libvirt-python"],  # builds against libvirt-dev; the distribution's python3-libvirt does as well
     },
     entry_points={
         "console_scripts": [

@@ -31,6 +31,10 @@ PURE = (
     "common/config/source.py",
     "common/config/tree.py",
     "common/config/values.py",
+    "common/config/vms.py",
+    "common/hypervisor.py",
+    "common/render/libvirt.py",
+    "common/render/xl.py",
     "common/bus/contract.py",
     "common/bus/fragments.py",
     "common/bus/intake.py",
@@ -88,6 +92,7 @@ PURE = (
     "vmclient/frames.py",
     "vmclient/hearing.py",
     "common/value.py",
+    "plugins/xl_output.py",
     "vmctl/failure.py",
     "vmctl/wording.py",
 )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from common import VERSION
 from common.bus.open import open_bus
-from common.config.load import load_manager
-from common.config.model import ConfigurationError, ManagerConfig
+from common.config.load import EXIT_BAD, check_manager, load_manager
+from common.config.model import ConfigurationError, Fault, ManagerConfig
 from common.daemon import CannotStart, Life, RunOptions, run
 from common.keys import KeyFault
 from vmmanager.control import ControlFault
@@ -19,7 +19,6 @@ from vmmanager.triggers.rule import faults
 from vmmanager.wiring import Daemon
 
 CONFIGURATION = Path("/etc/vmherd/vmmanager.ini")
-EXIT_BAD = 2
 ALIVE_S_MAX = 1.0
 
 
@@ -37,23 +36,26 @@ def parser() -> argparse.ArgumentParser:
 
 def load(path: Path) -> ManagerConfig:
     """The files, checked also for what only the trigger engine knows. Raises ConfigurationError."""
-    return load_manager(path, also=lambda config: faults(config.triggers))
+    return load_manager(path, also=engine_faults)
+
+
+def engine_faults(config: ManagerConfig) -> Iterable[Fault]:
+    return faults(config.triggers)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     path = options.config.absolute()
+    if options.check_config:
+        text, code = check_manager(path, also=engine_faults)
+        print(text, file=sys.stderr if code else sys.stdout)
+        return code
     try:
         config = load(path)
     except ConfigurationError as bad:
         for fault in bad.faults:
             print(fault, file=sys.stderr)
         return EXIT_BAD
-    if options.check_config:
-        for warning in config.warnings:
-            print(f"warning: {warning}")
-        print(f"{path}: good; manager {config.name}, {len(config.triggers)} triggers")
-        return 0
     pid_file = options.pid_file.absolute() if options.pid_file else None
     life = RunOptions("vmmanager", foreground=not options.daemon, pid_file=pid_file, log=config.log)
     return run(life, lambda life: body(life, config, path))

@@ -26,6 +26,7 @@ from vmmanager.mailbox import Mailbox
 RESULT_BYTES_MAX = 16 * 1024 * 1024
 CHILDREN_MAX = 8  # code that runs at the same time; more is refused, and the trigger fires again by its rules
 NOTIFY_S_MAX = 30.0
+LAST_WORDS_S = 3.0  # of the 10 s that a stop may take
 NOTIFY_MAX = 16  # notify programs at the same time; more messages wait
 NOTIFY_WAITING_MAX = 1_000
 READ_BYTES = 1 << 16
@@ -97,7 +98,7 @@ class CodeRunner:
         self._started.put_anyhow(_Child(pid, read_end, started, started + budget_s + GRACE_S, done))
 
     def stop(self) -> None:
-        """Ends the thread; children that still run are killed."""
+        """Ends the thread; children that still run are killed, notify programs have LAST_WORDS_S."""
         self._stopping = True
         self._wake()
 
@@ -125,6 +126,15 @@ class CodeRunner:
             for child in [*self._children.values(), *self._started.take(0.0)]:
                 self._children[child.pipe] = child
                 self._end(selector, child, Outcome(error="the manager stops"), registered=False)
+        self._last_words()
+
+    def _last_words(self) -> None:
+        """What was to be told is still told; a program that takes longer goes on without us."""
+        end = time.monotonic() + LAST_WORDS_S
+        self._care_for_programs()
+        while self._programs and time.monotonic() < end:
+            time.sleep(0.02)
+            self._care_for_programs()
 
     def _patience_s(self) -> float | None:
         if self._programs:

@@ -91,7 +91,7 @@ class Manager:
         self.followers = Followers(self.context)
         self.engine = Engine(config.triggers, config, now, guard)
         self._acks: dict[str, _Ack] = {}
-        self._fill_until = float("inf")  # monotonic; until then, or until all are named, no trigger is looked at
+        self._fill_until = now.mono + FILL_S  # monotonic; until then, or until all are named, no trigger is looked at
         self._filled = False
         self._promoted = False
         self._clock = now.wall - now.mono
@@ -127,7 +127,7 @@ class Manager:
             context.farm.leader = self.leadership.leader
             context.farm.changed.add(("view",))
         self.roll.ask(self.leadership.leading)
-        self._filled = self._filled or self.roll.complete() or now.mono >= self._fill_until
+        self._filled = self._filled or self.roll.complete() or self._fill_over()
         if self._filled:
             self._evaluate(now)
         out, context.out = self.followers.shown(context.out), []
@@ -245,7 +245,8 @@ class Manager:
         what = event.what
         if isinstance(what, Opened):
             self.context.address = what.name
-            self._fill()
+            # a bus that was restarted: clients come back later than we, and who fires before asks nobody
+            self._fill(FILL_S + (self.context.config.bus.reconnect_max_s if self.roll.awaited else 0.0))
             self.context.note(f"bus: connected as {what.name}", part="bus")
             self.peers.greet()
         elif isinstance(what, Closed):
@@ -255,9 +256,16 @@ class Manager:
         elif what.group == GROUP_CLIENTS:
             self.roll.viewed(what)
 
-    def _fill(self) -> None:
+    def _fill(self, limit_s: float = FILL_S) -> None:
         self._filled = False
-        self._fill_until = self.context.now.mono + FILL_S
+        self._fill_until = max(self._fill_until, self.context.now.mono + limit_s)
+
+    def _fill_over(self) -> bool:
+        """Those who are not back by now are gone."""
+        over = self.context.now.mono >= self._fill_until
+        if over:
+            self.roll.awaited.clear()
+        return over
 
     def _closed(self, closed: Closed) -> None:
         if self.context.address:

@@ -44,6 +44,7 @@ class Roll:
         self._members: set[str] = set()  # private addresses in the group `clients`
         self._managers: set[str] = set()  # private addresses in the group `managers`
         self._asked: dict[str, float] = {}  # members without a name yet -> when we greeted them, monotonic
+        self.awaited: set[str] = set()  # were connected when we lost the bus, and are not back
         self._pinged: dict[str, float] = {}  # silent clients, by name
         self._wanted: set[str] = set()  # clients whose properties we do not know
         self._wanted_at = float("inf")  # monotonic: when to ask for them
@@ -93,6 +94,7 @@ class Roll:
         for name in sorted(self._c.farm.clients):
             client = self._c.farm.clients[name]
             if client.address:
+                self.awaited.add(name)
                 self._turned(self._c.farm.lost(name, "this manager lost the bus", self._c.now.wall))
 
     # --- the clients ----------------------------------------------------------------------------------------------------
@@ -105,6 +107,7 @@ class Roll:
         back = client is None or client.address != address
         if client is not None and back and address not in self._members and client.address in self._members:
             return  # the last words of an earlier session, overtaken by the hello of the new one
+        self.awaited.discard(name)
         self._turned(farm.heard(name, address, now))
         if isinstance(message, ClbControl):
             if message.verb == "hello":
@@ -185,8 +188,8 @@ class Roll:
         self._ping_quiet()
 
     def complete(self) -> bool:
-        """Has everybody in the group told its name?"""
-        return bool(self._members) and not self._asked
+        """Has everybody in the group told its name, and is everybody back whom we lost with the bus?"""
+        return bool(self._members) and not self._asked and not self.awaited
 
     def next_wake(self) -> float:
         """Monotonic: when `ask` has something to do."""

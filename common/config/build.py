@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.config import keys
+from common.config import keys, vms
 from common.config.code import check as check_code
 from common.config.model import (
     BusConfig,
@@ -23,6 +23,7 @@ from common.config.model import (
     ProgramConfig,
     PropertyConfig,
     TriggerConfig,
+    VmConfig,
     Where,
 )
 from common.config.tree import Section, Shape, Tree, known_near
@@ -31,7 +32,9 @@ CLIENT_SHAPE = Shape((keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS), below
 MANAGER_SHAPE = Shape((keys.MANAGER, keys.BUS, keys.LOG, keys.MANAGER_PATHS))
 PROPERTY_SHAPE = Shape(many=keys.PROPERTY)
 TRIGGER_SHAPE = Shape(many=keys.TRIGGER, code=True)
+VMS_SHAPE = Shape(many=keys.VM)
 
+_DEVICE = re.compile(r"(xv|v|s|h)d[a-z]{1,2}\d{0,2}")
 _PARAMETER = re.compile(r"\{([A-Za-z_]\w*)\}", re.ASCII)
 
 
@@ -215,6 +218,30 @@ def triggers(trees: Iterable[Tree], found: Findings) -> tuple[TriggerConfig, ...
         if trigger:
             made.append(trigger)
     _check_depends(depends, found)
+    return tuple(made)
+
+
+def virtual_machines(trees: Iterable[Tree], found: Findings) -> tuple[VmConfig, ...]:
+    """The definitions of vms.ini; `kernel`, `initrd` and `config` count from the file's folder where they are relative."""
+    made: list[VmConfig] = []
+    places: dict[str, dict[str, Where]] = {}
+    for section in _once(trees, found):
+        given = _fields(section, keys.VM)
+        for name in ("kernel", "initrd", "native"):
+            if name in given:
+                given[name] = str(Path(section.where.file).parent / given[name])
+        cards, devices = (section.parts.get(name) for name in ("networks", "disks"))
+        given["networks"] = vms.networks(section.name, cards.values) if cards else ()
+        given["disks"] = vms.disks(devices.values) if devices else ()
+        vm = VmConfig(name=section.name, where=section.where, **given)
+        at = {**section.places, **{f"[{name}]": part.where for name, part in section.parts.items()}}
+        for device in devices.places if devices else ():
+            if not _DEVICE.fullmatch(device):
+                found.fault(devices.at(device) if devices else section.where, "is no name of a disk (xvda, vda, sda, hda)")
+        found.faults += vms.faults_of(vm, at, section.parts)
+        made.append(vm)
+        places[vm.name] = at
+    found.faults += vms.faults_together(made, places)
     return tuple(made)
 
 

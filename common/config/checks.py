@@ -27,6 +27,8 @@ _COMMAND = re.compile(r"[A-Za-z_][\w.-]*(:[\w.:/@+-]+)?")
 _SERVICE = re.compile(r"[A-Za-z0-9_][\w@.:\\-]*", re.ASCII)
 _NAME = re.compile(r"[\w.:/@+-][\w.:/@+ -]*")
 _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
+_BRIDGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _DAEMON = re.compile(r"(\d{1,5})(?:@([A-Za-z0-9._:-]{1,253}))?", re.ASCII)
 
 
@@ -246,12 +248,51 @@ def account(value: Raw) -> str:
     return _matching(_ACCOUNT, group_name, "name of a unix group") if group_name else ""
 
 
+def nic(value: Raw) -> tuple[str, str, int]:
+    """(bridge, MAC or empty, VLAN or 0): `xenbr0, mac=00:16:3e:00:00:01, vlan=12`."""
+    bridge, options = _options(value, ("mac", "vlan"))
+    _matching(_BRIDGE, bridge, "name of a bridge (letters, digits, _ . -, 15 at most)")
+    mac = options.get("mac", "").lower()
+    if "mac" in options and not _MAC.fullmatch(mac):
+        raise ValidateError(f"{quoted(mac)} is no address of a card (write 00:16:3e:00:00:01)")
+    if mac and int(mac[:2], 16) & 1:
+        raise ValidateError(f"{mac} is an address of many (the first byte must be even)")
+    return bridge, mac, whole(options["vlan"], "1", "4094") if "vlan" in options else 0
+
+
+def disk(value: Raw) -> tuple[str, bool, str]:
+    """(path, read only, format): `/dev/vg0/mail1, ro, format=qcow2`."""
+    path, options = _options(value, ("format",), ("ro", "rw"))
+    if not path.startswith("/") or path.endswith("/"):
+        raise ValidateError(f"{quoted(path)} is no absolute path of a disk")
+    if {"ro", "rw"} <= options.keys():
+        raise ValidateError("is both ro and rw")
+    return path, "ro" in options, choice(options.get("format", "raw"), "raw", "qcow2")
+
+
+def _options(value: Raw, names: tuple[str, ...], flags: tuple[str, ...] = ()) -> tuple[str, dict[str, str]]:
+    """The first item, and what stands behind it as name=value, or as a flag."""
+    items = _many(value)
+    if not items:
+        raise ValidateError("is empty")
+    options: dict[str, str] = {}
+    for item in items[1:]:
+        key, equals, text = item.partition("=")
+        if not (key in names and equals) and item not in flags:
+            raise ValidateError(f"{quoted(item)} is not one of {', '.join([*flags, *(f'{each}=' for each in names)])}")
+        if key in options:
+            raise ValidateError(f"{key} is there twice")
+        options[key] = text
+    return items[0], options
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "account": account,
     "choice": choice,
     "code": code,
     "commands": _list_of(_COMMAND, "name of a command"),
     "daemon": daemon,
+    "disk": disk,
     "duration": duration,
     "flag": flag,
     "group": group,
@@ -262,6 +303,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "modules": _list_of(_MODULE, "name of a Python module"),
     "name": name,
     "names": _list_of(_NAME, "name of a trigger"),
+    "nic": nic,
     "number": number,
     "path": path,
     "pattern": pattern,

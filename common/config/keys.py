@@ -18,6 +18,7 @@ from common.config.model import (
     ProgramConfig,
     PropertyConfig,
     TriggerConfig,
+    VmConfig,
 )
 
 
@@ -279,6 +280,46 @@ TRIGGER = Table(
         Key("enabled", "flag()", "`no`: not looked at"),
     ),
     "A trigger. The name of the section is the name of the trigger.",
+)
+
+VM = Table(
+    "NAME",
+    VmConfig,
+    (
+        Key("memory", "size(16777216, 17592186044416)", "memory, as `512M` or `4G`", ("memory_bytes",), required=True),
+        Key(
+            "memory_max",
+            "size(16777216, 17592186044416)",
+            "memory can be raised up to this while it runs",
+            ("memory_max_bytes",),
+            default="as `memory`",
+        ),
+        Key("vcpus", "whole(1, 512)", "virtual processors"),
+        Key("type", "choice('pv', 'pvh', 'hvm')", "how Xen runs it; a PV domain cannot be migrated live on every Xen"),
+        Key("image", "name()", "the image it boots", default="none"),
+        Key("kernel", "path()", "the kernel it boots, where there is no image", default="none"),
+        Key("initrd", "path()", "the initial file system that belongs to `kernel`", default="none"),
+        Key("cmdline", "text(2048)", "the kernel's command line; in quotes where it holds a comma", default="none"),
+        Key("config", "path()", "a hand-written xl file, used as it is but for name and UUID", ("native",), default="none"),
+        Key("group", "word()", "a name for several VMs, to be named in affinity", default="none"),
+        Key("priority", "whole(0, 1000)", "the higher is more important"),
+        Key("hosts", "hosts()", "the only hosts it may run on", default="all hosts"),
+        Key("affinity", "words()", "VMs or groups it belongs on one host with"),
+        Key("anti_affinity", "words()", "VMs or groups it must not share a host with"),
+        Key("restart", "choice('on_crash', 'always', 'never')", "when it is to be started again"),
+        Key(
+            "restart_limit",
+            "rate(1000, 1, 31622400)",
+            "at most so many restarts in a time: `3 per 1h`; 0: no limit",
+            ("restart_max", "restart_window_s"),
+        ),
+        Key("state", "choice('running', 'stopped')", "as it is wanted"),
+    ),
+    "A virtual machine. The name of the section is the name of the domain.",
+    (
+        Part("networks", "nic()", "a card and its bridge: `eth0 = xenbr0, mac=00:16:3e:00:00:01, vlan=12`", "networks"),
+        Part("disks", "disk()", "a device and its disk: `xvda = /dev/vg0/mail1, ro, format=qcow2`", "disks"),
+    ),
 )
 
 ALIASES = {"parametes": "parameters"}

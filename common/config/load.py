@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from common.config import build
 from common.config.build import Findings
-from common.config.model import ClientConfig, ConfigurationError, Fault, ManagerConfig, TriggerConfig, Where
+from common.config.model import ClientConfig, ConfigurationError, Fault, ManagerConfig, TriggerConfig, VmConfig, Where
 from common.config.tree import Shape, Tree, read_tree
 
 FILE_BYTES_MAX = 1_048_576
@@ -68,6 +68,14 @@ def parse_triggers(text: str, file: str = "triggers") -> tuple[TriggerConfig, ..
     """The triggers of a text; `file` is what faults call it."""
     found = Findings()
     made = build.triggers([read_tree(text, file, build.TRIGGER_SHAPE)], found)
+    _raise(found)
+    return made
+
+
+def load_vms(path: Path) -> tuple[VmConfig, ...]:
+    """The definitions of vms.ini. Raises ConfigurationError with every fault; nothing of a faulty file is used."""
+    found = Findings()
+    made = build.virtual_machines(_trees([path], build.VMS_SHAPE, found), found)
     _raise(found)
     return made
 

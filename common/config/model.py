@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from common import paths as installed
+from common.hypervisor import Disk, Network
 
 PushRule = Literal["on_change", "always", "no"]
 
@@ -203,3 +204,31 @@ class ManagerConfig:
     notify: tuple[str, ...] = ()  # program run with the event as JSON on standard input
     events_keep: int = 100_000
     warnings: tuple[Fault, ...] = field(default=(), compare=False)  # for the log: what was accepted but should be mended
+
+
+@dataclass(frozen=True, slots=True)
+class VmConfig:
+    """One section of vms.ini. `image` is the name of an image; whoever starts the VM says which files that is."""
+
+    name: str
+    where: Where
+    memory_bytes: int = 0
+    memory_max_bytes: int = 0
+    vcpus: int = 1
+    type: Literal["pv", "pvh", "hvm"] = "pvh"
+    image: str = ""
+    kernel: str = ""
+    initrd: str = ""
+    cmdline: str = ""
+    networks: tuple[Network, ...] = ()
+    disks: tuple[Disk, ...] = ()
+    native: str = ""
+    group: str = ""
+    priority: int = 100  # the higher is started first, and moved last
+    hosts: tuple[str, ...] = ()  # empty: any
+    affinity: tuple[str, ...] = ()  # VMs or groups that it runs on the same host with
+    anti_affinity: tuple[str, ...] = ()
+    restart: Literal["on_crash", "always", "never"] = "on_crash"
+    restart_max: int = 3  # so many restarts within restart_window_s; 0: no limit
+    restart_window_s: float = 3600.0
+    state: Literal["running", "stopped"] = "stopped"  # as it is wanted

@@ -19,8 +19,8 @@ from common.config.reference import default_value
 from common.config.shown import show
 from common.config.tree import Shape, read_tree
 
-SHAPES = [build.CLIENT_SHAPE, build.MANAGER_SHAPE, build.PROPERTY_SHAPE, build.TRIGGER_SHAPE]
-TABLES = [keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS, keys.PROGRAM, keys.PROPERTY, keys.MANAGER, keys.TRIGGER]
+SHAPES = [build.CLIENT_SHAPE, build.MANAGER_SHAPE, build.PROPERTY_SHAPE, build.TRIGGER_SHAPE, build.VMS_SHAPE]
+TABLES = [keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS, keys.PROGRAM, keys.PROPERTY, keys.MANAGER, keys.TRIGGER, keys.VM]
 NAMES = [key.name for table in TABLES for key in table.keys] + [part.name for table in TABLES for part in table.parts]
 VALUES = [
     *"{}[]()#\"',=;%$ \t1-",
@@ -67,12 +67,14 @@ def _read_all(text: str, shape: Shape) -> Findings:
         build.manager(tree, "host", (), found)
     elif shape is build.PROPERTY_SHAPE:
         build.properties([tree], found)
+    elif shape is build.VMS_SHAPE:
+        build.virtual_machines([tree], found)
     else:
         build.triggers([tree], found)
     return found
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=["client", "manager", "properties", "triggers"])
+@pytest.mark.parametrize("shape", SHAPES, ids=["client", "manager", "properties", "triggers", "vms"])
 @given(text=_files())
 @example(text="\ufeff[client]\r\nname = a\r[x]")
 @example(text="[[*parameters]]\n[[0]]")

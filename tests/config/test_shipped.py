@@ -31,6 +31,7 @@ BESIDES = {  # fields that no key of the section makes
     "PropertyConfig": {"name", "where"},
     "ProgramConfig": {"name", "where"},
     "TriggerConfig": {"name", "where"},
+    "VmConfig": {"name", "where"},
 }
 
 

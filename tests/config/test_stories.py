@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from common.config.load import load_client, load_manager
+from common.config.load import load_client, load_manager, load_vms
 from common.config.model import ConfigurationError
 
 STORIES = Path(__file__).parent / "stories"
@@ -48,6 +48,9 @@ def said(one: Story, folder: Path) -> str:
     try:
         if one.book == "client":
             warnings = load_client(folder / "vmclient.ini", host_name=lambda: HOST).warnings
+        elif one.book == "vms":
+            load_vms(folder / "vms.ini")
+            warnings = ()
         else:
             warnings = load_manager(folder / "vmmanager.ini", host_name=lambda: HOST).warnings
     except ConfigurationError as fault:
@@ -55,7 +58,7 @@ def said(one: Story, folder: Path) -> str:
     return "\n".join(["good", *(f"warning: {warning}" for warning in warnings)]).replace(f"{folder}/", "")
 
 
-ALL = [one for book in ("client", "manager") for one in stories(book)]
+ALL = [one for book in ("client", "manager", "vms") for one in stories(book)]
 
 
 @pytest.mark.parametrize("one", ALL, ids=[f"{one.book}: {one.title}" for one in ALL])
@@ -66,7 +69,7 @@ def test_the_user_is_told(one: Story, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not os.environ.get("REWRITE"), reason="only with REWRITE=1")
-@pytest.mark.parametrize("book", ["client", "manager"])
+@pytest.mark.parametrize("book", ["client", "manager", "vms"])
 def test_rewrite(book: str, tmp_path: Path) -> None:
     parts = []
     for number, one in enumerate(stories(book)):

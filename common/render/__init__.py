@@ -1,0 +1,1 @@
+"""Domain configurations as the text that a hypervisor reads."""

@@ -1,0 +1,1 @@
+"""One contract for every hypervisor back end, and what is particular to each."""
