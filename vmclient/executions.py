@@ -21,6 +21,7 @@ from vmclient.events import Effect, Journal, Journaled, Moment, Note, Recall, Re
 QUEUE_MAX = 64  # executions that wait for a free slot or for their subject
 WAITING_MAX = 32  # requests attached to one execution
 ENDED_MAX = 50_000  # ids remembered
+ENDED_KEPT_MIN = 1_000  # of which so many whatever their age
 OUTPUT_CHARS_MAX = 65_536
 REASON_CHARS_MAX = 65_536  # protocol.Text
 
@@ -130,6 +131,9 @@ class Executions:
                 one.subject = self._subject(one.execute)  # it may have come before the plugins were loaded
             if one.subject in taken:
                 continue
+            if fault := not_allowed(one.execute, self.config.allow):  # safety: a reload may have taken the permission away
+                effects += self._give_up(one, "refused", fault)
+                continue
             slots -= 1
             taken |= {one.subject} - {""}
             one.move(State.BEGINNING)
@@ -169,8 +173,9 @@ class Executions:
         return [Send(msgspec.structs.replace(answer, repeated=True), in_reply_to=event.in_reply_to)]
 
     def forget(self, before_wall: float) -> None:
-        """Drops ended ones older than that; the journal does the same."""
-        for execution in [execution for execution, ended in self.ended.items() if ended.at < before_wall]:
+        """Drops ended ones older than that, but the newest stay: the clock may have been set. The journal does the same."""
+        older = list(self.ended)[:-ENDED_KEPT_MIN]
+        for execution in [execution for execution in older if self.ended[execution].at < before_wall]:
             del self.ended[execution]
 
     @property

@@ -22,6 +22,7 @@ from common import protocol
 from common.protocol import ExecErr, ExecVal, ProtocolError
 
 KEEP_S = 2 * 86_400.0
+KEPT_MIN = 1_000  # so many of the newest stay whatever their age: the clock may have been wrong for a while
 BYTES_MAX = 32 * 1024 * 1024
 HEAD_BYTES = 8
 RECORD_BYTES_MAX = 20 * 1024 * 1024
@@ -54,10 +55,13 @@ _decoder = msgspec.msgpack.Decoder(Record)
 class Journal:
     """`begun` maps executions without an end to the request that asked; `ended` to the time of their end."""
 
-    def __init__(self, path: Path, now_wall: float, *, keep_s: float = KEEP_S, bytes_max: int = BYTES_MAX) -> None:
+    def __init__(
+        self, path: Path, now_wall: float, *, keep_s: float = KEEP_S, bytes_max: int = BYTES_MAX, keep: int = KEPT_MIN
+    ) -> None:
         """Raises JournalFault: not writable, or in use by another process."""
         self._path = path
         self._keep_s = keep_s
+        self._keep = keep
         self._bytes_max = bytes_max
         self._begun: dict[str, Record] = {}
         self._ended: dict[str, _Place] = {}
@@ -67,8 +71,9 @@ class Journal:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = self._locked(path)
+            _sync_folder(path.parent)
             self._load()
-            if self._ended and min(place.at for place in self._ended.values()) < now_wall - keep_s:
+            if len(self._ended) > keep and min(place.at for place in self._ended.values()) < now_wall - keep_s:
                 self._rewrite(now_wall)
         except OSError as fault:
             self.close()
@@ -107,7 +112,7 @@ class Journal:
         if place is None:
             return None
         data = os.pread(self._fd, place.size, place.offset)
-        for _, record in _records(data):
+        for _, _, record in _records(data):
             if record.answer:
                 with contextlib.suppress(ProtocolError):
                     answer = protocol.decode(record.answer)
@@ -123,12 +128,12 @@ class Journal:
         with open(self._path, "rb") as file:
             data = file.read()
         good = 0
-        for end, record in _records(data):
+        for start, end, record in _records(data):
             if record.answer is None:
                 self._begun[record.execution] = record
             else:
                 self._begun.pop(record.execution, None)
-                self._ended[record.execution] = _Place(record.at, good, end - good)
+                self._ended[record.execution] = _Place(record.at, start, end - start)
             good = end
         self.cut_bytes = len(data) - good
         if self.cut_bytes:
@@ -152,7 +157,8 @@ class Journal:
     def _rewrite(self, now_wall: float) -> None:
         """Into a new file that then takes the place; a failure leaves the old one in use."""
         fresh = self._path.with_name(self._path.name + ".new")
-        kept = {name: place for name, place in self._ended.items() if place.at >= now_wall - self._keep_s}
+        newest = set(list(self._ended)[max(0, len(self._ended) - self._keep) :])
+        kept = {name: place for name, place in self._ended.items() if name in newest or place.at >= now_wall - self._keep_s}
         room = self._bytes_max // 2
         places: dict[str, _Place] = {}
         parts: list[bytes] = []
@@ -201,24 +207,29 @@ def _framed(record: Record) -> bytes:
     return len(body).to_bytes(4, "big") + zlib.crc32(body).to_bytes(4, "big") + body
 
 
-def _records(data: bytes) -> Iterator[tuple[int, Record]]:
-    """(offset of its end, record) up to the first that is not whole."""
+def _records(data: bytes) -> Iterator[tuple[int, int, Record]]:
+    """(offset, offset of its end, record). A damaged one costs only itself where the next is whole; else it ends there."""
     start = 0
     while start + HEAD_BYTES <= len(data):
-        size = int.from_bytes(data[start : start + 4], "big")
-        body = data[start + HEAD_BYTES : start + HEAD_BYTES + size]
-        if (
-            size > RECORD_BYTES_MAX
-            or len(body) != size
-            or zlib.crc32(body) != int.from_bytes(data[start + 4 : start + 8], "big")
-        ):
+        end, record = _record(data, start)
+        if record is not None:
+            yield start, end, record
+        elif end + HEAD_BYTES > len(data) or _record(data, end)[1] is None:
             return
-        try:
-            record = _decoder.decode(body)
-        except (msgspec.DecodeError, ValueError):
-            return
-        start += HEAD_BYTES + size
-        yield start, record
+        start = end
+
+
+def _record(data: bytes, start: int) -> tuple[int, Record | None]:
+    """(offset of its end by its head, record); None: it is not whole."""
+    size = int.from_bytes(data[start : start + 4], "big")
+    end = start + HEAD_BYTES + size
+    body = data[start + HEAD_BYTES : end]
+    if size > RECORD_BYTES_MAX or len(body) != size or zlib.crc32(body) != int.from_bytes(data[start + 4 : start + 8], "big"):
+        return end, None
+    try:
+        return end, _decoder.decode(body)
+    except (msgspec.DecodeError, ValueError):
+        return end, None
 
 
 def _sync_folder(folder: Path) -> None:

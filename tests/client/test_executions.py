@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import settings
@@ -11,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from common.protocol import ClbControl, Control, ExecErr, Execute, ExecVal
 from tests.client.driven import COMMANDS, Driven
-from vmclient.events import Asked, Journal, Journaled, Loaded, Recall, Recalled, Run, RunDone, Send, Stop
+from vmclient.events import Asked, Journal, Journaled, Loaded, Recall, Recalled, Reconfigured, Run, RunDone, Send, Stop
 from vmclient.executions import QUEUE_MAX, not_allowed
 
 
@@ -189,6 +190,33 @@ def test_commands_wait_until_the_plugins_are_loaded() -> None:
     assert not one.found(Journal)
     one.step(Loaded((), COMMANDS))
     assert [note.execution for note in one.found(Journal)] == ["x1"]
+
+
+def test_what_a_reload_forbids_does_not_begin_any_more() -> None:
+    one = Driven(parallel=1)
+    one.ask(execute("running"))
+    begin(one, "running")
+    request = one.ask(execute("waiting"))
+    one.step(Reconfigured(replace(one.config, allow=("service",))))
+    one.step(RunDone("running", "ok", "", None, "", 0.1))
+    one.step(Journaled("running"))
+    refused = [send.message for send in one.found(Send) if send.in_reply_to == request]
+    assert [message.kind for message in refused if isinstance(message, ExecErr)] == ["refused"]
+    assert not one.found(Journal)
+
+
+def test_a_clock_that_jumps_makes_no_execution_be_forgotten() -> None:
+    one = Driven()
+    one.ask(execute())
+    begin(one)
+    end(one)
+    one.step(Journaled("x1"))
+    one.wall += 30 * 86_400.0
+    one.after(4000.0)
+    one.wall -= 30 * 86_400.0
+    one.ask(execute())
+    assert one.found(Recall)
+    assert not one.found(Journal)
 
 
 def test_a_stopping_client_lets_the_running_end_and_begins_nothing() -> None:

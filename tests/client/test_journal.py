@@ -72,7 +72,7 @@ def test_old_ends_are_forgotten_and_large_ones_lose_only_their_answers(tmp_path:
     assert journal.recall("e0") is None
     assert isinstance(journal.recall("e59"), ExecVal)
     journal.close()
-    again = Journal(path, 140.0, keep_s=100.0, bytes_max=20_000)
+    again = Journal(path, 140.0, keep_s=100.0, bytes_max=20_000, keep=10)
     assert set(again.ended) == {f"e{number}" for number in range(40, 60)}
     assert again.begun == {"open": 5}
     assert isinstance(again.recall("e59"), ExecVal)
@@ -108,3 +108,37 @@ def test_a_file_that_is_not_ours_to_write_is_named(tmp_path: Path) -> None:
     os.mkdir(folder)
     with pytest.raises(JournalFault, match=str(folder)):
         Journal(folder, 0.0)
+
+
+def test_a_damaged_record_costs_only_itself(tmp_path: Path) -> None:
+    path = tmp_path / "executions"
+    journal = Journal(path, 0.0)
+    sizes = [0]
+    for number in range(5):
+        journal.end(f"e{number}", ExecErr(execution=f"e{number}", kind="error", reason="r" * 20), 1.0)
+        sizes.append(journal.size)
+    journal.close()
+    data = bytearray(path.read_bytes())
+    data[sizes[2] + 20] ^= 0x10
+    path.write_bytes(data)
+    again = Journal(path, 2.0)
+    assert list(again.ended) == ["e0", "e1", "e3", "e4"]  # and none of these runs again
+    assert all(isinstance(again.recall(name), ExecErr) for name in again.ended)
+    again.end("e5", ExecVal(execution="e5"), 3.0)
+    again.close()
+    final = Journal(path, 4.0)
+    assert list(final.ended) == ["e0", "e1", "e3", "e4", "e5"]
+    final.close()
+
+
+def test_a_clock_that_was_wrong_for_a_while_makes_nothing_be_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "executions"
+    journal = Journal(path, 0.0)
+    for number in range(50):
+        journal.end(f"e{number}", ExecVal(execution=f"e{number}"), 1000.0 + number)
+    journal.close()
+    started_in_the_future = Journal(path, 1000.0 + 30 * 86_400.0)
+    started_in_the_future.close()
+    again = Journal(path, 1060.0)
+    assert len(again.ended) == 50
+    again.close()
