@@ -17,8 +17,10 @@ from typing import Literal
 
 from common.value import Value
 from vmclient.frames import Done, FrameFault, FromWorker, Importing, Job, Log, Ready, Setup
+from vmclient.hearing import size_of
 from vmclient.process import OUTPUT_BYTES_MAX, KillGroup, Process, state_of
 
+LINES_MAX = 1_000  # logged by one job; a worker itself lets through far less, so it is not itself any more
 Clock = Callable[[], float]
 
 
@@ -82,6 +84,7 @@ class _Worker:
     why: str = ""  # it was killed
     kind: Literal["error", "timeout"] = "error"
     jobs: int = 0
+    lines: int = 0  # logged by the job at hand
     ready: bool = False  # has imported everything
     old: bool = False  # of an earlier configuration: no more jobs
 
@@ -224,6 +227,7 @@ class Pool:
         worker.state, worker.key, worker.job = "busy", queued.key, queued.job
         worker.since, worker.deadline = now, now + queued.job.timeout_s
         worker.jobs += 1
+        worker.lines = 0
         worker.process.begin_job()
         try:
             worker.process.say(queued.job)
@@ -257,12 +261,16 @@ class Pool:
             return
         if closed:
             self._selector.unregister(worker.process.files()["channel"])
-            if worker.state not in ("leaving", "killed") and not worker.process.has_pidfd:
+            if worker.state == "idle" or (worker.state not in ("leaving", "killed") and not worker.process.has_pidfd):
                 self._kill(worker, "it ended or closed its connection")
 
     def _heard(self, worker: _Worker, what: FromWorker) -> None:
         now = self.clock()
         if isinstance(what, Log):
+            worker.lines += 1
+            if worker.lines > LINES_MAX:
+                self._kill(worker, f"it logged more than {LINES_MAX} lines")
+                return
             level = what.level if what.level in ("debug", "info", "warning", "error") else "info"
             self._outcomes.append(Said(f"{worker.job.plugin if worker.job else 'plugin'}: {what.text}", level))
         elif isinstance(what, Importing) and worker.state == "starting":
@@ -274,6 +282,9 @@ class Pool:
                 self._told = True
                 self._outcomes.append(Catalogue(what))
         elif isinstance(what, Done) and worker.state == "busy" and worker.job is not None and what.id == worker.job.id:
+            if size_of(what) > worker.job.bytes_max:
+                self._kill(worker, f"it answered with more than {worker.job.bytes_max} bytes")
+                return
             output = "\n".join(text for text in (what.output, worker.process.printed()) if text)
             ended = Ended(worker.key, what.kind, what.value, what.reason, output, what.unit, worker.since, what.elapsed_s)
             self._end(worker, ended, now, what.spoiled)

@@ -13,12 +13,12 @@ import pytest
 
 from common.protocol import Value
 from vmclient.frames import Job, Setup
-from vmclient.workers import Catalogue, Ended, Limits, Pool, Said
+from vmclient.workers import LINES_MAX, Catalogue, Ended, Limits, Pool, Said
 
 pytestmark = pytest.mark.slow
 
 NASTY = """
-import ctypes, os, signal, subprocess, sys, time
+import ctypes, os, signal, socket, subprocess, sys, threading, time
 from common.plugin import CommandFailed, Measured, Refused, Site, Unknown, command, reader
 
 @reader("good", unit="apples")
@@ -91,6 +91,36 @@ def stops() -> int: os.kill(os.getpid(), signal.SIGSTOP); return 1
 def logs(site: Site) -> int:
     for _ in range(1000): site.log("line", "info")
     return 1
+@reader("forges_logs")
+def forges_logs() -> int:
+    body = b'["log", {"level": "error", "text": "forged"}]'
+    while True:
+        for number in range(3, 20):
+            try: os.write(number, len(body).to_bytes(4, "big") + body)
+            except OSError: pass
+def forge(value: bytes) -> int:
+    for job in range(1, 100):
+        body = b'["done", {"id": %d, "kind": "ok", "value": %s}]' % (job, value)
+        for number in range(3, 20):
+            try: os.write(number, len(body).to_bytes(4, "big") + body)
+            except OSError: pass
+    time.sleep(1000); return 1
+@reader("forges_depth")
+def forges_depth() -> int: return forge(b"[" * 400 + b"]" * 400)
+@reader("forges_number")
+def forges_number() -> int: return forge(b"9" * 30)
+@reader("forges_size")
+def forges_size() -> int: return forge(b'"' + b"x" * 200_000 + b'"')
+@reader("goes_later")
+def goes_later() -> int:
+    def close() -> None:
+        time.sleep(0.3)
+        for number in range(3, 20):
+            try: socket.socket(fileno=os.dup(number)).shutdown(socket.SHUT_WR)
+            except OSError: pass
+        time.sleep(1000)
+    threading.Thread(target=close, daemon=True).start()
+    return 1
 @command("spawn")
 def spawn() -> int: return subprocess.Popen(["sleep", "985"], start_new_session=True).pid
 @command("fails")
@@ -132,6 +162,10 @@ EXPECTED = {
     "closes": ("error", "ended with status"),
     "stops": ("timeout", "no end within 1.5 s"),
     "logs": ("ok", ""),
+    "forges_logs": ("error", "it logged more than"),
+    "forges_depth": ("error", "where its answers go"),
+    "forges_number": ("error", "where its answers go"),
+    "forges_size": ("error", "it answered with more than"),
     "nope": ("refused", "no reader nope; there are: "),
 }
 
@@ -217,12 +251,25 @@ def test_each_nasty_plugin_gets_its_own_answer_and_the_good_one_still_works(benc
     assert (answers["measured"].value, answers["measured"].unit) == (3, "pears")
     assert sorted(answers["prints"].output.splitlines()) == ["to stderr", "to stdout"]
     assert len(answers["flood"].output) < 100_000
-    assert sum("line" in said.text for said in bench.said) <= 100
+    assert sum("line" in said.text for said in bench.said) <= 100 + 1
+    assert sum("forged" in said.text for said in bench.said) <= LINES_MAX
     strays = (["sleep", "987"], ["sleep", "986"])
     left = [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] in strays]
     psutil.wait_procs(left, timeout=10)
     assert not [one for one in left if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
     assert bench.run("good")["good"].kind == "ok"
+
+
+def test_a_worker_that_leaves_its_connection_while_idle_costs_nobody_a_read(folder: Path) -> None:
+    bench = Bench(folder, Limits(most=1))
+    try:
+        bench.start()
+        bench.run("goes_later")
+        (first,) = bench.pool.pids
+        bench.until(lambda: first not in bench.pool.pids)
+        assert bench.run("good", timeout_s=20.0)["good"].kind == "ok"
+    finally:
+        bench.pool.close()
 
 
 def test_a_hanging_reader_does_not_hold_up_the_others(bench: Bench) -> None:
