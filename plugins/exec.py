@@ -17,6 +17,7 @@ from plugins.perfdata import parse
 STATUS = {0: "ok", 1: "warning", 2: "critical", 3: "unknown"}
 PARAMETER_CHARS_MAX = 4096
 MARGIN_S = 0.5  # the program is ended so much before its worker would be
+_BEGINS_WITH_DASH = re.compile(r"(?:\^|\\A|\((?:\?:)?)*(?:\\?-|\[\+?\\?-\+?\])")  # -5, -?5, [-+]5, (?:-a|-b)
 _SLOT = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -89,7 +90,17 @@ def arguments(program: ProgramConfig, parameters: Mapping[str, str], *, own: boo
             raise Refused(f"program {program.name}: parameter {name} has no pattern in the client's file")
         if len(value) > PARAMETER_CHARS_MAX or "\0" in value or re.fullmatch(pattern or "(?s:.*)", value) is None:
             raise Refused(f"program {program.name}: parameter {name} does not match {pattern}")
+        if not own and value.startswith("-") and any(part.startswith(f"{{{name}}}") for part in program.argv):
+            _check_option(program, name, str(pattern))
     return [_SLOT.sub(lambda slot: parameters[slot[1]], part) for part in program.argv]
+
+
+def _check_option(program: ProgramConfig, name: str, pattern: str) -> None:
+    """safety: `\\S+` would let an option of the program through, as `--output=/etc/passwd`. Raises Refused."""
+    if not _BEGINS_WITH_DASH.match(pattern):
+        raise Refused(
+            f"program {program.name}: parameter {name} begins with a dash, as options do, and its pattern {pattern} does not"
+        )
 
 
 def _how(finished: Finished) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from common.config.model import ProgramConfig, Where
 from common.plugin import CommandFailed, Refused, Site, Unknown
-from plugins.exec import exec_command, exec_reader
+from plugins.exec import arguments, exec_command, exec_reader
 
 CHECKS = Path("/usr/lib/nagios/plugins")
 
@@ -55,6 +55,26 @@ def test_parameters_are_those_of_argv_and_each_of_a_manager_needs_a_pattern() ->
     with pytest.raises(Refused, match="no pattern"):
         exec_command(site("/bin/echo", "{what}"), "p", what="a")
     assert exec_reader(site("/bin/echo", "{what}"), "p", what="the file's own")["text"] == "the file's own"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value", "fits"),
+    [
+        (r"\S+", "--output=/etc/passwd", False), ("[a-z-]+", "-rf", False),
+        ("[-a-z]+", "-rf", False), (".*", "-", False), (r"\S+", "a-b", True),
+        (r"-?\d+", "-5", True), (r"[-+]?\d+", "-5", True), (r"(?:-4|-6)", "-6", True), (r"^\-v$", "-v", True),
+        (r"\d+", "5\n", False), (r"\d+$", "5\n", False), ("[a-z]+", "ABC", False), (".*", "a\0b", False), (".*", "a\nb", False),
+    ],
+)  # fmt: skip
+def test_a_parameter_is_no_option_unless_its_pattern_says_so(pattern: str, value: str, fits: bool) -> None:
+    program = ProgramConfig("p", ("/bin/echo", "{x}", "--x={x}"), Where("f"), patterns={"x": pattern})
+    if fits:
+        assert arguments(program, {"x": value}) == ["/bin/echo", value, f"--x={value}"]
+    else:
+        with pytest.raises(Refused):
+            arguments(program, {"x": value})
+    inside = ProgramConfig("p", ("/bin/echo", "--x={x}"), Where("f"), patterns={"x": r"\S+"})
+    assert arguments(inside, {"x": "-rf"}) == ["/bin/echo", "--x=-rf"]
 
 
 def test_no_shell_sees_a_parameter() -> None:
