@@ -229,16 +229,22 @@ def _read_trusted(path: Path) -> tuple[str, bytes]:
     with _naming(path):
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:
-            fact = os.fstat(descriptor)
-            if not stat.S_ISREG(fact.st_mode):
-                raise KeyFault(f"{path}: is no regular file")
-            if fact.st_uid not in (0, os.geteuid()):
-                raise KeyFault(f"{path}: belongs to user {fact.st_uid}, who is neither root nor the user of this daemon")
+            fact = _own_file(descriptor, path)
             if fact.st_mode & 0o022:
                 raise KeyFault(f"{path}: others may write it (mode {fact.st_mode & 0o777:04o}); use chmod 644")
             if fact.st_nlink != 1:  # a link to NAME.client.pub called NAME.manager.pub would change the role
                 raise KeyFault(f"{path}: has {fact.st_nlink} hard links; copy it instead")
             return _parse_line(file.read(FILE_BYTES_MAX + 1), path)
+
+
+def _own_file(descriptor: int, path: Path) -> os.stat_result:
+    """A regular file of root or of our own user. Raises KeyFault."""
+    fact = os.fstat(descriptor)
+    if not stat.S_ISREG(fact.st_mode):
+        raise KeyFault(f"{path}: is no regular file")
+    if fact.st_uid not in (0, os.geteuid()):
+        raise KeyFault(f"{path}: belongs to user {fact.st_uid}, who is neither root nor the user of this daemon")
+    return fact
 
 
 def _folder_fault(folder: Path) -> str:
@@ -254,11 +260,7 @@ def _folder_fault(folder: Path) -> str:
 def _read_private(path: Path) -> SigningKey:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
-        fact = os.fstat(descriptor)
-        if not stat.S_ISREG(fact.st_mode):
-            raise KeyFault(f"{path}: is no regular file")
-        if fact.st_uid not in (0, os.geteuid()):
-            raise KeyFault(f"{path}: belongs to user {fact.st_uid}, who is neither root nor the user of this daemon")
+        fact = _own_file(descriptor, path)
         if fact.st_mode & 0o077:
             raise KeyFault(f"{path}: others may read or write it (mode {fact.st_mode & 0o777:04o}); use chmod 600")
         data = file.read(FILE_BYTES_MAX + 1)
