@@ -105,6 +105,8 @@ def own_key(state: Path, name: str) -> SigningKey:
     path = state / "key"
     with _naming(path):
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if fault := _folder_fault(state, 0o002):  # safety: keys, and what makes a command a replay, could be exchanged
+            raise KeyFault(fault)
         if not path.exists():
             _make_key(path)
         key = _read_private(path)
@@ -247,12 +249,12 @@ def _own_file(descriptor: int, path: Path) -> os.stat_result:
     return fact
 
 
-def _folder_fault(folder: Path) -> str:
+def _folder_fault(folder: Path, writers: int = 0o022) -> str:
     """Why files in this folder prove nothing, or empty: who may rename files here chooses what they stand for."""
     fact = folder.stat()
     if fact.st_uid not in (0, os.geteuid()):
         return f"{folder}: belongs to user {fact.st_uid}, who is neither root nor the user of this daemon"
-    if fact.st_mode & 0o022 and not fact.st_mode & stat.S_ISVTX:
+    if fact.st_mode & writers and not fact.st_mode & stat.S_ISVTX:
         return f"{folder}: others may write it (mode {fact.st_mode & 0o777:04o}); use chmod 755, or 1777"
     return ""
 

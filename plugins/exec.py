@@ -88,7 +88,7 @@ def arguments(program: ProgramConfig, parameters: Mapping[str, str], *, own: boo
         pattern = program.patterns.get(name)
         if pattern is None and not own:
             raise Refused(f"program {program.name}: parameter {name} has no pattern in the client's file")
-        if len(value) > PARAMETER_CHARS_MAX or "\0" in value or re.fullmatch(pattern or "(?s:.*)", value) is None:
+        if len(value) > PARAMETER_CHARS_MAX or "\0" in value or re.fullmatch(pattern or "(?s:.*)", value, re.ASCII) is None:
             raise Refused(f"program {program.name}: parameter {name} does not match {pattern}")
         if not own and value.startswith("-") and any(part.startswith(f"{{{name}}}") for part in program.argv):
             _check_option(program, name, str(pattern))

@@ -151,6 +151,8 @@ class IFaceDaemon:
         try:
             envelope = self._opener.open(delivery.payload, now.wall)
         except Rejected as fault:
+            if fault.silent:
+                return
             if fault.reason == "unknown-key" and not again and self._trust.unknown(delivery.payload, now.mono):
                 self._delivered(delivery, again=True)
                 return

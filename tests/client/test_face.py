@@ -61,3 +61,11 @@ def test_a_client_whose_clock_was_set_back_is_believed_after_its_restart_too(
     assert len(says(face)) == 1
     for _ in range(3):
         assert len(says(face_of(tmp_path, client))) == 1  # after a restart
+
+
+def test_what_is_for_others_of_a_group_is_no_news(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    hub = MemoryHub()
+    face = face_of(tmp_path, hub.open("xen1", membership=False))
+    face._delivered(Delivery("#m1#h", ("clients",), Sealer("m1", KEY).seal(ClbControl(verb="hello"), ("xen2",), time.time())))
+    assert not face.dropped
+    assert not caplog.records

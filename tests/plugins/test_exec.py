@@ -63,7 +63,8 @@ def test_parameters_are_those_of_argv_and_each_of_a_manager_needs_a_pattern() ->
         (r"\S+", "--output=/etc/passwd", False), ("[a-z-]+", "-rf", False),
         ("[-a-z]+", "-rf", False), (".*", "-", False), (r"\S+", "a-b", True),
         (r"-?\d+", "-5", True), (r"[-+]?\d+", "-5", True), (r"(?:-4|-6)", "-6", True), (r"^\-v$", "-v", True),
-        (r"\d+", "5\n", False), (r"\d+$", "5\n", False), ("[a-z]+", "ABC", False), (".*", "a\0b", False), (".*", "a\nb", False),
+        (r"\d+", "5\n", False), (r"\d+", "\u0665", False),
+        (r"\d+$", "5\n", False), ("[a-z]+", "ABC", False), (".*", "a\0b", False), (".*", "a\nb", False),
     ],
 )  # fmt: skip
 def test_a_parameter_is_no_option_unless_its_pattern_says_so(pattern: str, value: str, fits: bool) -> None:
