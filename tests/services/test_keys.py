@@ -209,9 +209,9 @@ def test_no_change_is_lost_when_many_threads_write() -> None:
 
 def test_a_state_folder_that_anybody_may_write_is_refused(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    own_key(state, "m1")
+    keys.own_key(state, "m1")
     state.chmod(0o777)
     with pytest.raises(KeyFault, match="others may write it"):
-        own_key(state, "m1")
+        keys.own_key(state, "m1")
     state.chmod(0o750)
-    own_key(state, "m1")
+    keys.own_key(state, "m1")
