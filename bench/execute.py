@@ -16,23 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from bench.bus import machine, vmbus
-from bench.fleet import MANAGER_INI, daemon, wait
+from bench.fleet import COMMON_INI, MANAGER_INI, daemon, wait
 from vmctl.link import Link
 
-CLIENT_INI = """\
+CLIENT_INI = f"""\
 [client]
 name = host.bench
 allow = log, exec:true
-[bus]
-daemon = {port}@127.0.0.1
-[log]
-target = stderr
-level = ERROR
-[paths]
-state = state
-run = run
-local_keys = {keys}
-[programs]
+{COMMON_INI}[programs]
 [[true]]
 argv = /bin/true,
 """

@@ -28,11 +28,7 @@ START_S = 120.0
 CLIENT_PROCESSES = 2
 ROUNDS = ((300, 10_000, 0.3), (300, 100_000, 1.5), (2000, 1_000, 2.0))  # clients, bytes, goal in s (DESIGN section 12)
 
-MANAGER_INI = """\
-[manager]
-name = mgr.bench
-grace = 0
-history_keep = 10
+COMMON_INI = """\
 [bus]
 daemon = {port}@127.0.0.1
 [log]
@@ -43,6 +39,13 @@ state = state
 run = run
 local_keys = {keys}
 """
+
+MANAGER_INI = f"""\
+[manager]
+name = mgr.bench
+grace = 0
+history_keep = 10
+{COMMON_INI}"""
 
 QUERY_INI = """\
 [client_query]
