@@ -32,6 +32,7 @@ PURE = (
     "common/config/tree.py",
     "common/config/values.py",
     "common/config/vms.py",
+    "common/definition.py",
     "common/hypervisor.py",
     "common/render/libvirt.py",
     "common/render/xl.py",

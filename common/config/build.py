@@ -34,7 +34,6 @@ PROPERTY_SHAPE = Shape(many=keys.PROPERTY)
 TRIGGER_SHAPE = Shape(many=keys.TRIGGER, code=True)
 VMS_SHAPE = Shape(many=keys.VM)
 
-_DEVICE = re.compile(r"(xv|v|s|h)d[a-z]{1,2}\d{0,2}")
 _PARAMETER = re.compile(r"\{([A-Za-z_]\w*)\}", re.ASCII)
 
 
@@ -236,7 +235,7 @@ def virtual_machines(trees: Iterable[Tree], found: Findings) -> tuple[VmConfig, 
         vm = VmConfig(name=section.name, where=section.where, **given)
         at = {**section.places, **{f"[{name}]": part.where for name, part in section.parts.items()}}
         for device in devices.places if devices else ():
-            if not _DEVICE.fullmatch(device):
+            if not vms.DEVICE.fullmatch(device):
                 found.fault(devices.at(device) if devices else section.where, "is no name of a disk (xvda, vda, sda, hda)")
         found.faults += vms.faults_of(vm, at, section.parts)
         made.append(vm)
