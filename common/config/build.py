@@ -24,12 +24,13 @@ from common.config.model import (
     PropertyConfig,
     TriggerConfig,
     VmConfig,
+    VmsConfig,
     Where,
 )
 from common.config.tree import Section, Shape, Tree, known_near
 
 CLIENT_SHAPE = Shape((keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS), below={"programs": keys.PROGRAM})
-MANAGER_SHAPE = Shape((keys.MANAGER, keys.BUS, keys.LOG, keys.MANAGER_PATHS))
+MANAGER_SHAPE = Shape((keys.MANAGER, keys.VMS, keys.BUS, keys.LOG, keys.MANAGER_PATHS))
 PROPERTY_SHAPE = Shape(many=keys.PROPERTY)
 TRIGGER_SHAPE = Shape(many=keys.TRIGGER, code=True)
 VMS_SHAPE = Shape(many=keys.VM)
@@ -73,7 +74,9 @@ def client(tree: Tree, name: str, properties: tuple[PropertyConfig, ...], found:
     return config
 
 
-def manager(tree: Tree, name: str, triggers: tuple[TriggerConfig, ...], found: Findings) -> ManagerConfig:
+def manager(
+    tree: Tree, name: str, triggers: tuple[TriggerConfig, ...], machines: tuple[VmConfig, ...], found: Findings
+) -> ManagerConfig:
     """`name`: of this host, where the file gives none."""
     section = tree.section("manager")
     made = _fields(section, keys.MANAGER)
@@ -85,12 +88,23 @@ def manager(tree: Tree, name: str, triggers: tuple[TriggerConfig, ...], found: F
             "log": _log(tree, found),
             "paths": _paths(tree, keys.MANAGER_PATHS),
             "triggers": triggers,
+            "vms": machines,
+            "orders": _orders(tree, found),
         }
     )
     if config.managers and config.name not in config.managers:
         found.fault(section.at("managers"), f"does not name this manager, {config.name} (list it as well)")
     if config.notify and not config.notify[0].startswith("/"):
         found.fault(section.at("notify"), f"{config.notify[0]!r} is no absolute path of a program")
+    return config
+
+
+def _orders(tree: Tree, found: Findings) -> VmsConfig:
+    section = tree.section("vms")
+    config = VmsConfig(**_fields(section, keys.VMS))
+    if config.restart_delay_s > config.restart_delay_max_s:
+        key = "restart_delay_max" if "restart_delay_max" in section.values else "restart_delay"
+        found.fault(section.at(key), "restart_delay is above restart_delay_max")
     return config
 
 

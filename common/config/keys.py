@@ -14,11 +14,12 @@ from common.config.model import (
     ClientPathsConfig,
     LogConfig,
     ManagerConfig,
-    PathsConfig,
+    ManagerPathsConfig,
     ProgramConfig,
     PropertyConfig,
     TriggerConfig,
     VmConfig,
+    VmsConfig,
 )
 
 
@@ -117,8 +118,13 @@ CLIENT_PATHS = Table(
 
 MANAGER_PATHS = Table(
     "paths",
-    PathsConfig,
-    (*_PATHS, Key("triggers", "path()", "the folder of the trigger files", ("-",), default="triggers.d")),
+    ManagerPathsConfig,
+    (
+        *_PATHS,
+        Key("triggers", "path()", "the folder of the trigger files", ("-",), default="triggers.d"),
+        Key("vms", "path()", "the file of the virtual machines", ("-",), default="vms.ini, where it is there"),
+        Key("images", "path()", "the image repository, for `vmctl image` on this host", default="none"),
+    ),
     "Where the daemon keeps what. A relative path counts from the folder of this file.",
 )
 
@@ -234,6 +240,30 @@ MANAGER = Table(
     "The manager itself.",
 )
 
+VMS = Table(
+    "vms",
+    VmsConfig,
+    (
+        Key("parallel", "whole(1, 10000)", "operations on virtual machines at the same time, in all"),
+        Key("parallel_per_host", "whole(1, 64)", "and on one host, where `parallel` of its client allows it"),
+        Key("start_timeout", "duration(1, 3600)", "a start that takes longer has failed", ("start_timeout_s",)),
+        Key(
+            "stop_limit", "duration(1, 3600)", "a guest may take so long to shut down; then it is destroyed", ("stop_limit_s",)
+        ),
+        Key("save_timeout", "duration(1, 3600)", "for a save or a restore", ("save_timeout_s",)),
+        Key("migrate_timeout", "duration(1, 3600)", "for a migration", ("migrate_timeout_s",)),
+        Key(
+            "restart_delay",
+            "duration(0, 3600)",
+            "the wait before a crashed VM is started again; it doubles with each restart",
+            ("restart_delay_s",),
+        ),
+        Key("restart_delay_max", "duration(0, 86400)", "up to this", ("restart_delay_max_s",)),
+        Key("memory_reserve", "size(0, 17592186044416)", "memory of each host that no VM is given", ("memory_reserve_bytes",)),
+    ),
+    "Orders on virtual machines, and how what is wanted is kept. The machines themselves stand in vms.ini.",
+)
+
 TRIGGER = Table(
     "NAME",
     TriggerConfig,
@@ -296,7 +326,7 @@ VM = Table(
         ),
         Key("vcpus", "whole(1, 512)", "virtual processors"),
         Key("type", "choice('pv', 'pvh', 'hvm')", "how Xen runs it; a PV domain cannot be migrated live on every Xen"),
-        Key("image", "name()", "the image it boots", default="none"),
+        Key("image", "image()", "the image it boots: `NAME` for the newest version, or `NAME@VERSION`", default="none"),
         Key("kernel", "path()", "the kernel it boots, where there is no image", default="none"),
         Key("initrd", "path()", "the initial file system that belongs to `kernel`", default="none"),
         Key("cmdline", "text(2048)", "the kernel's command line; in quotes where it holds a comma", default="none"),

@@ -184,14 +184,38 @@ class TriggerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ManagerPathsConfig(PathsConfig):
+    """[paths] of a manager. `images`: the image repository, told to vmctl; the manager itself does not open it."""
+
+    images: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VmsConfig:
+    """[vms] of vmmanager.ini: how orders on virtual machines are carried out, and how what is wanted is kept."""
+
+    parallel: int = 64  # operations at the same time, in all
+    parallel_per_host: int = 4  # and on one host; a migration counts on both
+    start_timeout_s: float = 120.0
+    stop_limit_s: float = 60.0  # a guest may take so long to shut down; then it is destroyed
+    save_timeout_s: float = 600.0  # a restore, too
+    migrate_timeout_s: float = 1800.0
+    restart_delay_s: float = 5.0  # before the first restart; doubles each time
+    restart_delay_max_s: float = 300.0
+    memory_reserve_bytes: int = 0  # of each host, never given to VMs
+
+
+@dataclass(frozen=True, slots=True)
 class ManagerConfig:
-    """vmmanager.ini with its triggers.d/."""
+    """vmmanager.ini with its triggers.d/ and vms.ini."""
 
     name: str
     bus: BusConfig = BusConfig()
     log: LogConfig = field(default_factory=LogConfig)
-    paths: PathsConfig = PathsConfig()
+    paths: ManagerPathsConfig = ManagerPathsConfig()
     triggers: tuple[TriggerConfig, ...] = ()
+    vms: tuple[VmConfig, ...] = ()
+    orders: VmsConfig = VmsConfig()
     managers: tuple[str, ...] = ()  # all configured managers, this one included; empty: this one alone
     control_group: str = ""  # unix group that may use vmctl, besides the owner
     request_timeout_s: float = 10.0

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
 BESIDES = {  # fields that no key of the section makes
     "ClientConfig": {"bus", "log", "paths", "properties", "programs", "warnings"},
-    "ManagerConfig": {"bus", "log", "paths", "triggers", "warnings"},
+    "ManagerConfig": {"bus", "log", "paths", "triggers", "vms", "orders", "warnings"},
     "PropertyConfig": {"name", "where"},
     "ProgramConfig": {"name", "where"},
     "TriggerConfig": {"name", "where"},
