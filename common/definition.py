@@ -114,7 +114,7 @@ def _check(vm: VmConfig, about: str) -> None:
     """What the fields mean together, by the rules of vms.ini."""
     if vm.image:
         try:
-            checks.name(vm.image)
+            checks.image(vm.image)
         except ValidateError as fault:
             raise ValueError(f"{about}: image: {fault}") from None
     if len({one.device for one in vm.disks}) < len(vm.disks):

@@ -24,6 +24,7 @@ PURE = (
     "common/config/checks.py",
     "common/config/code.py",
     "common/config/differences.py",
+    "common/config/hypervisors.py",
     "common/config/keys.py",
     "common/config/model.py",
     "common/config/python2.py",
