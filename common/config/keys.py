@@ -12,6 +12,7 @@ from common.config.model import (
     BusConfig,
     ClientConfig,
     ClientPathsConfig,
+    HypervisorConfig,
     LogConfig,
     ManagerConfig,
     ManagerPathsConfig,
@@ -138,7 +139,8 @@ CLIENT = Table(
         Key(
             "allow",
             "commands()",
-            "commands a manager may run here, no others: `service`, `log`, `exec`, or `exec:NAME` for one of [programs]",
+            "commands a manager may run here, no others: `service`, `log`, `exec`, or `exec:NAME` for one of [programs]; `vm` "
+            "for all that concern virtual machines, or `vm-start`, `vm-stop`, ... one by one",
         ),
         Key("services", "services()", "services that the command `service` may touch"),
         Key(
@@ -151,6 +153,43 @@ CLIENT = Table(
         Key("heartbeat", "duration(0.1, 3600)", "the client says something at least this often", ("heartbeat_s",)),
     ),
     "The client itself.",
+)
+
+HYPERVISOR = Table(
+    "hypervisor",
+    HypervisorConfig,
+    (
+        Key("engine", "choice('none', 'xl', 'libvirt', 'sim')", "what runs virtual machines here; `sim`: a simulated host"),
+        Key("ticks", "duration(0.1, 3600)", "how often the domains, and what the host has left, are read and told"),
+        Key("timeout", "duration(0.1, 3600)", "past this a listing is given up, and the domains are unknown", ("timeout_s",)),
+        Key("images", "path()", "the image repository, as this host sees it", default="none"),
+        Key("cache", "path()", "a folder of this host for copies of images", default="none"),
+        Key("saves", "path()", "the folder of saved domains", default="STATE/saves"),
+        Key(
+            "shared",
+            "path()",
+            "xl, libvirt: a folder that other hosts see at the same path, for domains that cannot be moved live",
+            default="none",
+        ),
+        Key(
+            "console",
+            "path()",
+            "xl, libvirt: the folder where consoles are logged",
+            default="xl: /var/log/xen/console; libvirt: not logged",
+        ),
+        Key("xl", "words()", "xl: the program, and before it what it is run with (sudo)"),
+        Key("remote_shell", "words()", "xl: how another host is reached for a migration"),
+        Key("remote_xl", "word()", "xl: the program there"),
+        Key("uri", "word()", "libvirt: the connection"),
+        Key("target_uri", "word()", "libvirt: how another host's libvirt is reached, with `{host}` in it"),
+        Key("farm", "path()", "sim: the folder of the simulated farm, the same for all its hosts; needed", default="none"),
+        Key("sim_memory", "size(16777216, 17592186044416)", "sim: memory of the host", ("sim_memory_bytes",)),
+        Key("sim_cpus", "whole(1, 4096)", "sim: processors of the host"),
+        Key("sim_boot", "duration(0, 3600)", "sim: time that a guest takes to boot", ("sim_boot_s",)),
+        Key("sim_shutdown", "duration(0, 3600)", "sim: time that a guest takes to shut down", ("sim_shutdown_s",)),
+        Key("sim_bridges", "words()", "sim: the bridges that there are", default="any bridge will do"),
+    ),
+    "The hypervisor of this host. A key that names an engine belongs to that one alone.",
 )
 
 PROGRAM = Table(

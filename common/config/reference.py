@@ -19,6 +19,7 @@ from common.config.values import show_duration, show_size
 TABLES = {
     "client": keys.CLIENT,
     "program": keys.PROGRAM,
+    "hypervisor": keys.HYPERVISOR,
     "property": keys.PROPERTY,
     "manager": keys.MANAGER,
     "trigger": keys.TRIGGER,

@@ -20,7 +20,18 @@ from common.config.shown import show
 from common.config.tree import Shape, read_tree
 
 SHAPES = [build.CLIENT_SHAPE, build.MANAGER_SHAPE, build.PROPERTY_SHAPE, build.TRIGGER_SHAPE, build.VMS_SHAPE]
-TABLES = [keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS, keys.PROGRAM, keys.PROPERTY, keys.MANAGER, keys.TRIGGER, keys.VM]
+TABLES = [
+    keys.CLIENT,
+    keys.BUS,
+    keys.LOG,
+    keys.CLIENT_PATHS,
+    keys.HYPERVISOR,
+    keys.PROGRAM,
+    keys.PROPERTY,
+    keys.MANAGER,
+    keys.TRIGGER,
+    keys.VM,
+]
 NAMES = [key.name for table in TABLES for key in table.keys] + [part.name for table in TABLES for part in table.parts]
 VALUES = [
     *"{}[]()#\"',=;%$ \t1-",
