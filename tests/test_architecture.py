@@ -33,6 +33,7 @@ PURE = (
     "common/config/values.py",
     "common/config/vms.py",
     "common/hypervisor.py",
+    "common/images/manifest.py",
     "common/render/libvirt.py",
     "common/render/xl.py",
     "common/bus/contract.py",
