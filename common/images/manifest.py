@@ -6,6 +6,7 @@ that names the file.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from typing import Annotated, Literal
@@ -43,7 +44,9 @@ class ImageFile(Struct, frozen=True):
 
 
 class Manifest(Struct, frozen=True):
-    """`sequence`: number of the publication among those of this name. `made_at`: seconds since the epoch, for people only."""
+    """`sequence`: number of the publication among those of this name. `made_at`: seconds since the epoch, for people only.
+
+    `seal`: SHA-256 of the manifest without it, in hex; against accidents, for whoever may write in the share may make a new one."""
 
     name: Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
     version: Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
@@ -54,6 +57,7 @@ class Manifest(Struct, frozen=True):
     note: Line = ""
     cmdline: Line = ""
     format: Literal[1] = 1
+    seal: str = ""
 
     @property
     def image(self) -> str:
@@ -64,11 +68,19 @@ class Manifest(Struct, frozen=True):
         return sum(file.bytes for file in self.files.values())
 
 
+def sealed(manifest: Manifest, where: str) -> Manifest:
+    """With its seal, ready to be written. Raises ImageFault where it would not be read back; `where` is for its text."""
+    made = msgspec.structs.replace(manifest, seal=_seal(manifest))
+    return decoded(encoded(made), where, manifest.name, manifest.version)
+
+
 def encoded(manifest: Manifest) -> bytes:
-    """As people read it in the share. Raises ImageFault where the text would not be read back."""
-    data = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
-    decoded(data, manifest.image, manifest.name, manifest.version)
-    return data
+    """As people read it in the share."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def _seal(manifest: Manifest) -> str:
+    return hashlib.sha256(encoded(msgspec.structs.replace(manifest, seal=""))).hexdigest()
 
 
 def decoded(data: bytes, where: str, name: str, version: str) -> Manifest:
@@ -83,6 +95,8 @@ def decoded(data: bytes, where: str, name: str, version: str) -> Manifest:
         raise ImageFault(f"{where}: is about {shown(manifest.image)}, and lies in the folder of {name}@{version}")
     if fault_text := _files_fault(manifest):
         raise ImageFault(f"{where}: {fault_text}")
+    if manifest.seal != _seal(manifest) or data != encoded(manifest):
+        raise ImageFault(f"{where} is not what was published: it was changed afterwards")
     return manifest
 
 

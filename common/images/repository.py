@@ -27,10 +27,11 @@ from common.images.manifest import (
     checked_name,
     checked_version,
     encoded,
+    sealed,
 )
 from common.images.patience import Sign
 from common.images.shelf import INCOMING, MIB, PIECE_BYTES, Missing, Shelf, folder
-from common.images.writing import NewFile, leftovers, put, sweep, sync, unfinished, write_whole
+from common.images.writing import NewFile, put, sweep, sync, unfinished, write_whole
 
 ORDER = ".order"
 REMOVED = ".removed"
@@ -100,17 +101,18 @@ class Repository(Shelf):
                     raise missing from None
                 os.fsync(above)
 
-    def unfinished(self) -> list[str]:
-        """What somebody is publishing now, or what a crash of the last day left: paths. Raises ImageFault."""
+    def unfinished_paths(self) -> list[Path]:
+        """What somebody is publishing now, or what a crash of the last day left. Raises Gone."""
         self.check()
-        with _written(self.path):
-            return [str(path) for path in leftovers(self.path)[0]]
+        with contextlib.suppress(FileNotFoundError):
+            return [path for path in sorted((self.path / INCOMING).iterdir()) if not path.name.startswith(".")]
+        return []
 
     def _published(self, draft: Draft, files: dict[Role, ImageFile], made: Path) -> Manifest:
         """Finds number and version, and moves it there."""
         sequence = self._claimed(draft.name)
         for version in self._candidates(draft):
-            manifest = _manifest(draft, version, sequence, files)
+            manifest = sealed(_manifest(draft, version, sequence, files), draft.name)
             (made / MANIFEST).unlink(missing_ok=True)
             write_whole(made / MANIFEST, encoded(manifest))
             if put(made, self.path, draft.name, version):
@@ -152,7 +154,7 @@ class Repository(Shelf):
         """What would be refused at the end is refused before anything is copied; of two at once, the rename decides."""
         name, version = checked_name(draft.name), checked_version(draft.version) if draft.version else ""
         files = {role: ImageFile(1, "0" * 64, draft.device if role == "disk" else "") for role in draft.files}
-        encoded(_manifest(draft, version or "1", 1, files))
+        sealed(_manifest(draft, version or "1", 1, files), name)
         if not version:
             return
         if os.path.lexists(self.path / name / version):

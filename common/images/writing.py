@@ -19,6 +19,7 @@ from pathlib import Path
 from common.images.shelf import INCOMING, folder
 
 LEFTOVER_S = 86_400.0  # something unfinished that nobody has written to for a day is nobody's any more
+FLUSH_BYTES = 16 * 1024 * 1024  # to the disk in such pieces: the last fsync must not look like a share that hangs
 _TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
 _FILE_MODE = 0o444  # nobody changes what is published; umask takes away what the site wants to be taken away
 
@@ -42,6 +43,7 @@ class NewFile:
     def __init__(self, path: Path) -> None:
         self._number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
         self._digest = hashlib.sha256()
+        self._unflushed = 0
         self.bytes = 0
 
     def __enter__(self) -> NewFile:
@@ -60,6 +62,10 @@ class NewFile:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(self._number, rest) :]
+        self._unflushed += len(data)
+        if self._unflushed >= FLUSH_BYTES:
+            os.fsync(self._number)
+            self._unflushed = 0
 
     @property
     def sha256(self) -> str:
