@@ -35,6 +35,7 @@ PURE = (
     "common/config/vms.py",
     "common/definition.py",
     "common/hypervisor.py",
+    "common/images/manifest.py",
     "common/render/libvirt.py",
     "common/render/xl.py",
     "common/bus/contract.py",
