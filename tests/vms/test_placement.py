@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import pytest
-from hypothesis import HealthCheck, given, settings
-
-from tests.vms.farms import Farm, assignments, defined, farms, may_be, room, vm
-from vmmanager.vms.placement import MIB, Placement, Room, after, need_bytes, place, place_all, seat, without
+from tests.vms.farms import defined, vm
+from vmmanager.vms.placement import Placement, Room, place
 
 MAIL = vm("mail1", 512)
 

@@ -362,10 +362,10 @@ def _failure(target: Target) -> str:
     return reason if kind == "error" else f"{kind}: {reason}"
 
 
+_OUTCOMES = {"moved": "moved {}", "ended": "{}", "image": "from {}", "path": "to {}"}
+
+
 def _outcome(result: Any) -> str:
-    """`live`, `destroyed`: what the operator wants to know of a good end."""
-    if isinstance(result, dict):
-        for key in ("moved", "ended", "image", "path"):
-            if isinstance(result.get(key), str) and result[key]:
-                return {"moved": "moved ", "ended": "by ", "image": "from ", "path": "to "}[key] + result[key]
-    return ""
+    """`moved live`, `from tiny@3`: what the operator wants to know of a good end."""
+    told = result if isinstance(result, dict) else {}
+    return next((text.format(told[key]) for key, text in _OUTCOMES.items() if isinstance(told.get(key), str) and told[key]), "")

@@ -60,7 +60,7 @@ def _start(
 
 
 def settle(record: Record, vm: VmConfig | None, seen: Sightings, now: float) -> str:
-    """Takes into the record what the hosts list now, where no order is under way. A sentence where an operator should know it."""
+    """Takes what the hosts list into a record without an order under way. A sentence, where an operator should know it."""
     if record.order is not None:
         return ""
     found = seen.where(record.name)

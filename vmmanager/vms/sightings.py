@@ -155,9 +155,9 @@ class Sightings:
         if reading.error:
             domains, fault = last, f"cannot list its domains: {reading.error}"
         else:
-            domains, fault = parse(reading.value), ""
-            if domains is None:
-                domains, fault = last, "tells its domains in a form that is not understood"
+            told = parse(reading.value)
+            domains = last if told is None else told
+            fault = "tells its domains in a form that is not understood" if told is None else ""
         self._parsed[host] = (reading, domains, fault)
         return domains, fault
 

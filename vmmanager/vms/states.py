@@ -1,4 +1,4 @@
-"""The states of a VM: one table, worked out anew by one function from what is seen and what is ordered, with the reason. Pure."""
+"""The states of a VM: one table, and the one function that works out which it is, and why. Pure."""
 
 from __future__ import annotations
 
