@@ -16,6 +16,7 @@ import pytest
 from common.config.model import VmConfig, Where
 from common.definition import to_wire
 from common.hypervisor import Network, mark
+from common.images import Draft, Repository
 from common.protocol import ClbControl, Control, ExecErr, Execute, ExecVal, FetchProp, PropErr, PropList, PropVal, Reading
 from plugins.hypervisor_sim import SimHypervisor
 from plugins.sim_world import FAILURES, Failure, SimHost, SimWorld
@@ -274,9 +275,21 @@ def test_what_the_host_has_not_got_is_said_and_nothing_is_started(begin: Begin) 
     assert host.world.read("x1").domains == {}
 
 
+@pytest.mark.parametrize("cached", [False, True], ids=["repository", "cache"])
+def test_a_vm_boots_from_an_image_and_says_which(begin: Begin, tmp_path: Path, cached: bool) -> None:
+    (tmp_path / "vmlinuz").write_bytes(b"kernel" * 1000)
+    Repository.create(tmp_path / "images").add(Draft("debian", {"kernel": tmp_path / "vmlinuz"}, "a test", version="12-1"))
+    host = begin(f"images = {tmp_path}/images\n" + (f"cache = {tmp_path}/cache" if cached else ""))
+    vm = replace(MAIL, kernel="", image="debian")
+    folder = tmp_path / ("cache" if cached else "images")
+    assert f'kernel = "{folder}/debian/12-1/kernel"' in host.do("vm-render", definition=to_wire(vm))["text"]
+    assert host.start(vm)["image"] == "debian@12-1"
+    assert host.fetch("images_used") == {"mail1": "debian@12-1"}
+    assert host.world.read("x1").domains["mail1"].boots_from == f"{folder}/debian/12-1/kernel"
+
+
 def test_an_image_that_cannot_be_had_is_named_and_nothing_is_started(begin: Begin, tmp_path: Path) -> None:
-    pytest.importorskip("common.images")
-    (tmp_path / "images").mkdir()
+    Repository.create(tmp_path / "images")
     host = begin(f"images = {tmp_path}/images")
     failed = host.fail("vm-start", definition=to_wire(replace(MAIL, kernel="", image="nosuch@1")))
     assert failed.kind == "error"
