@@ -38,6 +38,27 @@ class Completer:
         return sorted({name for name in found if name.startswith(prefix) and _PLAIN.fullmatch(name)})
 
 
+class ImageCompleter:
+    """Names of images, or their versions too; they stand in the folder of images, not with the manager."""
+
+    def __init__(self, versions: bool) -> None:
+        self.versions = versions
+
+    def __call__(self, prefix: str, parsed_args: Namespace, **kwargs: Any) -> list[str]:
+        from common.images.manifest import ImageFault
+        from common.images.patience import Silent
+        from vmctl.image_folder import known
+
+        link = Link(socket_path(getattr(parsed_args, "socket", None)), answer_s=ANSWER_S)
+        try:
+            found = known(lambda: link.ask("settings"), getattr(parsed_args, "repository", None), ANSWER_S)
+        except (Failure, ImageFault, Silent):
+            return []
+        finally:
+            link.close()
+        return [name for name in found if name.startswith(prefix) and (self.versions or "@" not in name)]
+
+
 def _rows(link: Link, op: str) -> list[Row]:
     result = link.ask(op)
     return [row for row in result if isinstance(row, dict)] if isinstance(result, list) else []
