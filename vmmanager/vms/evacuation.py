@@ -71,8 +71,7 @@ def back(moved: Sequence[Step], definitions: Definitions, rooms: Sequence[Room])
             returning[step.vm] = Step(step.vm, step.source, "it was there before", step.target)
     cut = relations.together(relations.definitions[name] for name in reversed(returning))
     newest_first = [tuple(returning[vm.name] for vm in unit) for unit in cut]
-    orders = (_lesser_first(newest_first, relations), newest_first)
-    done, left = min((_in_turn(order, relations, tuple(rooms)) for order in orders), key=lambda found: len(found[1]))
+    done, left = _in_turn(_lesser_first(newest_first, relations), relations, tuple(rooms))
     return Plan(tuple(done), dict(sorted({**stays, **left}.items())))
 
 

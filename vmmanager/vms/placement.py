@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
+from typing import NamedTuple
 
 from common.config.model import VmConfig
 from vmmanager.vms.relations import Relations
@@ -62,13 +63,16 @@ def place(
     ordered = sorted(rooms, key=lambda room: room.host)
     rejected = {room.host: why for room in ordered if (why := _why_not(asks, room))}
     possible = [room for room in ordered if room.host not in rejected]
-    if along:
-        possible = _with_all(vm, along, relations, rooms, possible, rejected, moving)
     if not possible:
         if only and all(room.host != only for room in rooms):
             rejected[only] = "there is no such host"
         return Placement(None, _nowhere(rejected, only), dict(sorted(rejected.items())))
-    return _chosen(asks, relations, possible, rejected, prefer)
+    costs = sorted((_cost(vm, relations, room) for room in possible), key=lambda cost: (cost.host != prefer, cost))
+    best, too_small = _first_for_all([vm, *along], costs, relations, rooms, moving)
+    rejected |= too_small | {
+        cost.host: _beaten(cost, best, prefer) for cost in costs if cost is not best and cost.host not in too_small
+    }
+    return Placement(best.host, _why(asks, best, len(costs), prefer), dict(sorted(rejected.items())))
 
 
 def after(rooms: Sequence[Room], vm: VmConfig, host: str) -> tuple[Room, ...]:
@@ -90,7 +94,6 @@ def seat(
 ) -> tuple[Room, ...] | str:
     """The rooms once all of them, one after the other, have come to this host; or why that is not possible."""
     relations = Relations.of(definitions)
-    moving |= {vm.name for vm in vms}
     for vm in vms:
         room = next((each for each in rooms if each.host == host), None)
         if room is None:
@@ -187,29 +190,10 @@ def _too_little(vm: VmConfig, room: Room) -> str:
     return f"needs {need // MIB} MiB ({reserve}), {max(0, room.memory_free_bytes) // MIB} MiB are free"
 
 
-def _with_all(
-    vm: VmConfig,
-    along: Sequence[VmConfig],
-    relations: Relations,
-    rooms: Sequence[Room],
-    possible: list[Room],
-    rejected: dict[str, str],
-    moving: frozenset[str],
-) -> list[Room]:
-    """The rooms that take those along too. Where none does, the VM goes alone."""
-    fits = {room.host: seat([vm, *along], relations, rooms, room.host, moving) for room in possible}
-    alone = {host: why for host, why in fits.items() if isinstance(why, str)}
-    if len(alone) == len(possible):
-        return possible
-    rejected |= {host: f"possible, but not for those tied to it by affinity: {why}" for host, why in alone.items()}
-    return [room for room in possible if room.host not in alone]
-
-
 # --- which of the possible ones ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Cost:
+class _Cost(NamedTuple):
     """What the host would be like with the VM. The lowest is chosen, by these fields in their order."""
 
     unmet: int  # minus the VMs there that wait for one of its group
@@ -232,20 +216,23 @@ def _cost(vm: VmConfig, relations: Relations, room: Room) -> _Cost:
     )
 
 
-def _chosen(asks: _Asks, relations: Relations, possible: list[Room], rejected: dict[str, str], prefer: str) -> Placement:
-    costs = sorted(_cost(asks.vm, relations, room) for room in possible)
-    before = next((cost for cost in costs if cost.host == prefer), None)
-    best = before or costs[0]
-    for cost in costs:
-        if cost is not best:
-            rejected[cost.host] = f"possible, but {_beaten(cost, best, stays=before is not None)}"
-    return Placement(best.host, _why(asks, best, len(costs), stays=before is not None), dict(sorted(rejected.items())))
+def _first_for_all(
+    vms: Sequence[VmConfig], costs: Sequence[_Cost], relations: Relations, rooms: Sequence[Room], moving: frozenset[str]
+) -> tuple[_Cost, dict[str, str]]:
+    """The best host that can take all of the VMs, and why not those before it. Where none can, the best for the first VM."""
+    too_small: dict[str, str] = {}
+    for cost in costs if len(vms) > 1 else ():
+        seated = seat(vms, relations, rooms, cost.host, moving)
+        if not isinstance(seated, str):
+            return cost, too_small
+        too_small[cost.host] = f"possible, but not for those tied to it by affinity: {seated}"
+    return costs[0], {}
 
 
-def _why(asks: _Asks, best: _Cost, possible: int, *, stays: bool) -> str:
+def _why(asks: _Asks, best: _Cost, possible: int, prefer: str) -> str:
     if asks.only:
         return "the operator chose it"
-    if stays:
+    if best.host == prefer:
         return "it was there before"
     if asks.beside:
         return asks.beside[0][1]
@@ -256,19 +243,19 @@ def _why(asks: _Asks, best: _Cost, possible: int, *, stays: bool) -> str:
     return f"of {possible} possible hosts the least used: then {best.used_percent} % of its memory is used"
 
 
-def _beaten(cost: _Cost, best: _Cost, *, stays: bool) -> str:
+def _beaten(cost: _Cost, best: _Cost, prefer: str) -> str:
     """The first field that makes the difference."""
-    if stays:
-        return f"it was on {best.host} before"
+    if best.host == prefer:
+        return f"possible, but it was on {prefer} before"
     if cost.unmet != best.unmet:
-        return f"a VM on {best.host} wants one of its group beside it"
+        return f"possible, but a VM on {best.host} wants one of its group beside it"
     if cost.used_percent != best.used_percent:
-        return f"{cost.used_percent} % of its memory would be used, on {best.host} {best.used_percent} %"
+        return f"possible, but {cost.used_percent} % of its memory would be used, on {best.host} {best.used_percent} %"
     if cost.vcpus_per_cpu != best.vcpus_per_cpu:
-        return f"it would have {cost.vcpus_per_cpu:g} vCPUs for each CPU, {best.host} {best.vcpus_per_cpu:g}"
+        return f"possible, but it would have {cost.vcpus_per_cpu:g} vCPUs for each CPU, {best.host} {best.vcpus_per_cpu:g}"
     if cost.load_per_cpu != best.load_per_cpu:
-        return f"its load is higher than that of {best.host}" if cost.load_per_cpu != inf else "its load is not known"
-    return f"{best.host} is as good, and comes first by name"
+        return f"possible, but its load is {'not known' if cost.load_per_cpu == inf else f'higher than that of {best.host}'}"
+    return f"possible, but {best.host} is as good, and comes first by name"
 
 
 # --- words and sums ---------------------------------------------------------------------------------------------------------
