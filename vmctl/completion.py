@@ -83,7 +83,7 @@ def _vms(link: Link) -> Iterable[str]:
 
 
 def _vm_groups(link: Link) -> Iterable[str]:
-    return [group for group in _column(link, "vms", "group") if group]
+    return [str(row["group"]) for row in _rows(link, "vms") if row.get("group")]
 
 
 _NAMES: dict[str, Any] = {

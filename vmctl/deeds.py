@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from vmctl.failure import Exit
+from vmctl.failure import Exit, usage
 from vmctl.operation import NAMES_SHOWN, Operation, meant, operate
 from vmctl.screen import Styled
 from vmctl.session import Row, Session
@@ -19,6 +19,8 @@ def change(session: Session, options: Namespace) -> int:
 
 def stop(session: Session, options: Namespace) -> int:
     """Ask the guests, and destroy after the limit; --now destroys at once, and asks first."""
+    if options.now and options.no_destroy:
+        raise usage("--now destroys, --no-destroy does not: say one of the two")
     args = {"limit": options.limit, "destroy": not options.no_destroy, "now": options.now}
     return _operate(session, options, "vm-stop", harsh=options.now, **args)
 

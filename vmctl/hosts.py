@@ -171,6 +171,8 @@ PLAN_COLUMNS = (
 
 def evacuate(session: Session, options: Namespace) -> int:
     """Move every VM of ours elsewhere; shows the plan and asks. --dry-run only shows it, --stop ends one that is under way."""
+    if options.stop and (options.to or options.why):
+        raise usage("--stop ends an evacuation; --to and --why are for one that begins")
     if options.stop:
         return _stop(session, options)
     args = {"name": options.name, "to": options.to, "why": options.why or WHY_EVACUATED}

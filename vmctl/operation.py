@@ -125,18 +125,19 @@ def _cells(vm: str, word: str, piece: Row) -> list[Cell]:
 
 def _name_failures(session: Session, failed: dict[str, str]) -> None:
     for vm, why in sorted(failed.items()):
-        session.screen.note(state("failed"), f" {vm}: {why or 'the manager does not say why'}")
+        said = why or "the manager does not say why"
+        session.screen.note(state("failed"), f" {said}" if said.startswith((f"{vm} ", f"{vm}:")) else f" {vm}: {said}")
 
 
 def meant(session: Session, words: Sequence[str], deed: str, *, yes: bool, harsh: bool = False) -> list[str]:
-    """The names to send. Asks where the words stand for more VMs than there are words, or the deed is `harsh`; then exactly
-    those that were shown are meant. With `yes` the words go as they are."""
+    """The names to send. Asks where a word stands for more than one VM, or the deed is `harsh`; then exactly those that were
+    shown are meant. With `yes` the words go as they are."""
     if yes:
         return list(words)
     rows = session.rows("vms")
     found = {word: matched(word, rows) for word in dict.fromkeys(words)}
     names = list(dict.fromkeys(name for word, names in found.items() for name in names or [word]))
-    if len(names) > len(found) or harsh:
+    if harsh or any(len(each) > 1 for each in found.values()):
         session.screen.note(f"  {names_text(names, NAMES_SHOWN)}")
         session.confirm(f"vmctl: {deed} {count_text(len(names), 'VM')}?", yes=False)
     return names

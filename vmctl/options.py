@@ -7,7 +7,7 @@ import time
 from argparse import ArgumentParser
 from typing import Any
 
-from common.config.values import BYTES, show_size, size
+from common.config.values import BYTES, size
 from vmctl.completion import Completer
 from vmctl.link import DEFAULT_FOLDER
 from vmctl.wording import moment_at, span_s
@@ -77,5 +77,5 @@ def memory_size(text: str) -> int:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size (write 512M or 2G)") from None
     if not count or count % BYTES["M"]:
-        raise argparse.ArgumentTypeError(f"{show_size(count)} is no whole number of M (write 512M or 2G)")
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of M (write 512M or 2G)")
     return count

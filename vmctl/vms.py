@@ -24,7 +24,7 @@ VM_COLUMNS = (
     Column("CPUS", keep=4, right=True),
     Column("GROUP", keep=4),
     Column("IMAGE", keep=1),
-    Column("WHY", keep=8, flexible=True, least=20, lines=3),
+    Column("WHY", keep=8, flexible=True, least=24, lines=4),
 )
 
 
@@ -52,7 +52,7 @@ def _cells(row: Row, now: float) -> list[Cell]:
     return [
         str(row.get("name")),
         state(row.get("state")),
-        where_text(row) or ("unknown" if row.get("state") == "unknown" else "-"),
+        str(row.get("host") or ("unknown" if row.get("state") == "unknown" else "-")),
         state("foreign") if foreign else str(row.get("wanted") or "-"),
         ago_text(row.get("since"), now),
         size_text(row.get("memory_bytes")),
@@ -78,8 +78,8 @@ def held_text(held: Any) -> str:
 
 
 def task_text(task: Row) -> str:
-    """`migrate xen1 -> xen2, 42%: copies memory`."""
-    head = " ".join(word for word in (str(task.get("op") or "task"), where_text(task)) if word)
+    """`migrate to xen2, 42%: copies memory`."""
+    head = str(task.get("op") or "task") + (f" to {task['target']}" if task.get("target") else "")
     share = share_text(task.get("share"))
     return (f"{head}, {share}" if share else head) + (f": {task['text']}" if task.get("text") else "")
 
@@ -128,9 +128,10 @@ def _state_facts(row: Row, now: float) -> Facts:
     since = ago_text(row.get("since"), now)
     facts: Facts = [
         ("state", [state(row.get("state")), f" on {where}" if where else "", f" for {since}" if since != "-" else ""]),
-        ("why", [str(row.get("why") or "-")]),
         ("wanted", _wanted(row)),
     ]
+    if row.get("why") and row.get("why") != row.get("held"):
+        facts.insert(1, ("why", [str(row["why"])]))
     task = row.get("task")
     if isinstance(task, dict):
         facts.append(("task", [Styled(task_text(task), "cyan"), f", begun {ago_text(task.get('since'), now)} ago"]))
@@ -226,13 +227,19 @@ def render(session: Session, options: Namespace) -> int:
         session.screen.document(result)
         return Exit.OK
     session.screen.note(Styled(f"{result.get('vm')} as {result.get('host')} would start it ({result.get('kind')})", "dim"))
-    for line in clean_lines(str(result.get("text") or "")):
-        session.screen.line(line)
+    _whole_text(session, clean_lines(str(result.get("text") or "")))
     return Exit.OK
 
 
+def _whole_text(session: Session, lines: list[str]) -> None:
+    """A text of the host or the guest: behind a bar on a terminal, so that it cannot pass for ours; elsewhere as it is."""
+    bar = Styled("| ", "dim") if session.screen.out.is_terminal else ""
+    for line in lines:
+        session.screen.line(bar, line)
+
+
 def console(session: Session, options: Namespace) -> int:
-    """The last lines of what the guest wrote to its console; behind a bar on a terminal, so that no guest can pass for us."""
+    """The last lines of what the guest wrote to its console."""
     wanted_bytes = min(options.number * CONSOLE_LINE_BYTES, CONSOLE_BYTES_MAX)
     result = session.row("vm-console", name=options.name, bytes=wanted_bytes)
     if session.screen.as_json:
@@ -241,7 +248,5 @@ def console(session: Session, options: Namespace) -> int:
     lines = clean_lines(str(result.get("text") or ""))[-options.number :]
     head = f"console of {result.get('vm')} on {result.get('host')}"
     session.screen.note(Styled(head if lines else f"{head}: nothing is logged there", "dim"))
-    bar = Styled("| ", "dim") if session.screen.out.is_terminal else ""
-    for line in lines:
-        session.screen.line(bar, line)
+    _whole_text(session, lines)
     return Exit.OK
