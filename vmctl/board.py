@@ -13,7 +13,8 @@ ENDED = ("done", "failed")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One VM that something is being done to. `began`: on the clock of whoever calls `take`; `share`: 0 to 1, None unknown."""
+    """One VM that something is being done to. `where`: its host, or `-> xen2` for what moves; `share`: 0 to 1, None unknown;
+    `began`: on the clock of whoever calls `take`."""
 
     vm: str
     where: str
@@ -62,7 +63,8 @@ class Board:
         self.pieces[vm] = piece
         self._running.pop(vm, None)
         if state == "running":
-            self._running[vm] = Line(vm, where_text(piece), _share(piece), str(piece.get("text") or ""), at - _elapsed(piece))
+            where = f"-> {piece['target']}" if piece.get("target") else str(piece.get("host") or "")
+            self._running[vm] = Line(vm, where, _share(piece), str(piece.get("text") or ""), at - _elapsed(piece))
         return changed
 
     def shown(self) -> Shown:

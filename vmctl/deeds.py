@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import Namespace
 from typing import Any
 
 from vmctl.failure import Exit, usage
-from vmctl.operation import NAMES_SHOWN, Operation, meant, operate
+from vmctl.operation import Operation, meant, operate
 from vmctl.screen import Styled
 from vmctl.session import Row, Session
 from vmctl.wording import names_text
@@ -33,8 +34,8 @@ def memory(session: Session, options: Namespace) -> int:
 def _operate(session: Session, options: Namespace, op: str, *, harsh: bool = False, **args: Any) -> int:
     question = "destroy, without asking the guests," if harsh else options.deed
     names = meant(session, options.names, question, yes=options.yes, harsh=harsh)
-    shown = " ".join(options.names[:NAMES_SHOWN])
-    operation = Operation(op, {"names": names, **args}, options.deed, f"vmctl vm cancel {shown}")
+    ends = f"vmctl vm cancel {shlex.join(options.names)}"
+    operation = Operation(op, {"names": names, **args}, options.deed, ends)
     return operate(session, operation, detach=options.detach)
 
 

@@ -58,22 +58,22 @@ def operate(session: Session, operation: Operation, *, detach: bool = False) -> 
         return _left(session, operation, progress.board)
     except KeyboardInterrupt:
         progress.stop()
-        session.screen.note(f"vmctl: interrupted; {_goes_on(operation, progress.board)}")
+        _goes_on(session, operation, progress.board, "interrupted")
         raise
     except Failure as failure:
         progress.stop()
         if failure.exit is Exit.UNREACHABLE and progress.board.pieces:
-            session.screen.note(f"vmctl: the manager is gone; {_goes_on(operation, progress.board)}")
+            _goes_on(session, operation, progress.board, "the manager is gone")
         raise
     finally:
         progress.stop()
     return _summary(session, operation, progress.board, first, result if isinstance(result, dict) else {})
 
 
-def _goes_on(operation: Operation, board: Board) -> str:
-    left = board.names(*OPEN)
-    ended = f"{len(board.pieces) - len(left)} of {count_text(len(board.pieces), 'VM')} had ended"
-    return f"{ended}, the rest goes on: `vmctl vm list` shows it, `{operation.ends}` takes back what has not begun"
+def _goes_on(session: Session, operation: Operation, board: Board, why: str) -> None:
+    ended = len(board.pieces) - len(board.names(*OPEN))
+    session.screen.note(f"vmctl: {why}; {ended} of {count_text(len(board.pieces), 'VM')} had ended, the rest goes on")
+    session.screen.note(f"  `vmctl vm list` shows it, `{operation.ends}` takes back what has not begun")
 
 
 def _left(session: Session, operation: Operation, board: Board) -> Exit:

@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 LINES_MAX = 10  # running operations shown at once; of the others only the number
 ROWS_SPARE = 4  # of the terminal's height: our first and last line, the prompt, and one that stays
 BAR_CELLS = 16
+ECHO_CELLS = 3  # what the terminal itself writes behind us at Ctrl-C, `^C`, must not begin a new line
 REFRESHES_PER_S = 4
 LINE_COLUMNS = (
-    Column("", flexible=True),
+    Column("", flexible=True, least=24),
     Column("", keep=5),
     Column("", keep=3),
     Column("", keep=7, right=True),
     Column("", keep=6, right=True),
-    Column("", keep=8, flexible=True, least=10),
+    Column("", keep=8, flexible=True),
 )
 
 
@@ -91,7 +92,9 @@ def lines(shown: Shown, deed: str, began: float, now: float, width: int, lines_m
     from rich.console import Group
     from rich.text import Text
 
-    head = Text(f"{deed}: {counts_text(shown)}  {span_text(now - began)}", no_wrap=True, overflow="ellipsis")
+    room = max(1, width - ECHO_CELLS)
+    head = Text(f"{deed}: {counts_text(shown)}  {span_text(now - began)}")
+    head.truncate(room, overflow="ellipsis")
     eldest = sorted(shown.running, key=lambda line: (line.began, line.vm))
     more = len(eldest) - lines_max
     tail = [Text(f"and {more} more", style="dim")] if more > 0 else []
@@ -109,7 +112,7 @@ def lines(shown: Shown, deed: str, began: float, now: float, width: int, lines_m
     if not cells:
         return Group(head)
     natural = [max(Text(row[place]).cell_len for row in cells) for place in range(len(LINE_COLUMNS))]
-    widths = fitted(LINE_COLUMNS, natural, width - 1)
+    widths = fitted(LINE_COLUMNS, natural, room)
     return Group(head, _grid(cells, widths, [line.share for line in eldest]), *tail)
 
 

@@ -272,7 +272,7 @@ def test_each_running_vm_has_a_live_line_that_goes_away(manager: ScriptedManager
     terminal = Terminal("vm", "migrate", "a1", "b2", "c3")
     terminal.until("copies memory")
     live = SGR.sub("", terminal.seen)
-    for text in ("migrate: 1 of 3 done, 1 at work, 1 waiting", "x1 -> x2", "42%", "1m0"):
+    for text in ("migrate: 1 of 3 done, 1 at work, 1 waiting", "-> x2", "42%", "1m0"):
         assert text in live
     assert HIDE_CURSOR in terminal.seen
     moving.set()
@@ -286,7 +286,7 @@ def test_each_running_vm_has_a_live_line_that_goes_away(manager: ScriptedManager
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "ends"),
-    [("vm migrate a1 b2 c3", "vmctl vm cancel a1 b2 c3"), ("host evacuate x1 -y", "vmctl host evacuate x1 --stop")],
+    [("vm migrate a* c3 -y", "vmctl vm cancel 'a*' c3"), ("host evacuate x1 -y", "vmctl host evacuate x1 --stop")],
 )
 def test_ctrl_c_says_that_the_tasks_go_on_and_how_to_end_them(
     manager: ScriptedManager, moving: threading.Event, command: str, ends: str
@@ -296,7 +296,7 @@ def test_ctrl_c_says_that_the_tasks_go_on_and_how_to_end_them(
     terminal.type("\x03")
     assert terminal.end() == 130
     last = SGR.sub("", terminal.seen.rpartition(SHOW_CURSOR)[2])
-    assert "interrupted; 1 of 3 VMs had ended, the rest goes on: `vmctl vm list` shows it" in last
+    assert "interrupted; 1 of 3 VMs had ended, the rest goes on" in last
     assert f"`{ends}` takes back what has not begun" in last
     assert "Traceback" not in terminal.seen
 

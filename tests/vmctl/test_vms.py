@@ -170,7 +170,7 @@ def test_a_manager_that_dies_meanwhile_leaves_a_hint(vmctl: Vmctl, manager: Scri
     manager.scripts["vm-start"] = script
     code, _, err = vmctl("vm", "start", "a", "b")
     assert code == 3
-    assert "the manager is gone; 1 of 2 VMs had ended, the rest goes on: `vmctl vm list` shows it" in err
+    assert "the manager is gone; 1 of 2 VMs had ended, the rest goes on\n  `vmctl vm list` shows it" in err
     assert "closed the connection before it had answered" in err
 
 
@@ -278,7 +278,7 @@ def test_running_vms_have_a_line_each_and_the_rest_is_counted() -> None:
     assert seen[0].rstrip() == "migrate: 0 of 7 done, 5 at work, 2 waiting  1m40s"
     assert [line.split()[0] for line in seen[1:]] == ["web0", "web1", "web2", "and"]
     assert seen[-1].rstrip() == "and 2 more"
-    for word in ("xen1 -> xen2", "42%", "1m30s", "copies memory", "━"):
+    for word in ("-> xen2", "42%", "1m30s", "copies memory", "━"):
         assert word in seen[1]
 
 
@@ -287,7 +287,7 @@ def test_without_a_share_there_is_a_moving_bar_and_no_percentage() -> None:
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 120])
-def test_no_live_line_is_wider_than_the_terminal(width: int) -> None:
+def test_live_lines_leave_room_for_what_the_terminal_echoes(width: int) -> None:
     seen = drawn_lines(5, width)
     assert len(seen) == 5
-    assert all(len(line) <= width for line in seen)
+    assert all(len(line.rstrip() + "^C") < width for line in seen)
