@@ -99,6 +99,7 @@ PURE = (
     "vmclient/hearing.py",
     "common/value.py",
     "plugins/xl_output.py",
+    "vmctl/board.py",
     "vmctl/failure.py",
     "vmctl/wording.py",
 )
