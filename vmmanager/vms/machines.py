@@ -132,7 +132,7 @@ class Machines:
         """safety: lists from before we led may be older than an order that our predecessor ended: all must be told anew."""
         self.leading = True
         for host in self.seen.hosts():
-            self.seen.ended[host] = self.context.now.wall
+            self.seen.ended[host, ""] = self.context.now.wall
         self._look(self.seen.hosts())
         self.dispatch.resume()
         self.emptying.resume()
