@@ -112,6 +112,10 @@ def convert(value: Value, wanted: Any, name: str) -> Any:
         return _choice(value, typing.get_args(wanted), name)
     if origin in (Union, types.UnionType):
         return _union(value, typing.get_args(wanted), name)
+    if _is_object(wanted):
+        if isinstance(value, dict):
+            return value
+        raise ParameterFault(f"parameter {name}: {_shown(value)} is no object")
     if _is_list(wanted):
         items = value if isinstance(value, list) else [value]
         return [convert(item, str, name) for item in items]
@@ -159,14 +163,21 @@ def _union(value: Value, members: tuple[Any, ...], name: str) -> Any:
 def _checked(hint: Any, function: str, name: str) -> Any:
     members = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
     for member in members:
-        if not (member in (*SIMPLE, type(None)) or typing.get_origin(member) is Literal or _is_list(member)):
+        if not (
+            member in (*SIMPLE, type(None)) or typing.get_origin(member) is Literal or _is_list(member) or _is_object(member)
+        ):
             what = "has no annotation" if hint is None else f"is annotated {hint}"
-            raise SignatureFault(f"{function}: parameter {name} {what}; it may be str, int, float, bool, Literal or list[str]")
+            takes = "str, int, float, bool, Literal, list[str] or dict[str, Value]"
+            raise SignatureFault(f"{function}: parameter {name} {what}; it may be {takes}")
     return hint
 
 
 def _is_list(hint: Any) -> bool:
     return typing.get_origin(hint) is list and typing.get_args(hint) == (str,)
+
+
+def _is_object(hint: Any) -> bool:
+    return typing.get_origin(hint) is dict and typing.get_args(hint) == (str, Value)
 
 
 def _shown(value: Value) -> str:

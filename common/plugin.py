@@ -10,10 +10,11 @@
     def service(name: str, action: Literal["start", "stop", "restart", "status"]) -> dict[str, Value]: ...
 
 Parameters are checked and converted from the annotations: str, int, float, bool, Literal[...], a union of these with None,
-or list[str]; `**name: str` takes what is left (common/parameters.py). A parameter annotated `Site` is not the caller's to
-give: it receives what this client's own file says. A reader returns a Value, or Measured(value, unit) where the unit depends
-on its parameters, and raises Unknown("why") when there is none; a command returns a Value, raises Refused("why") before it
-did anything, or CommandFailed("why", ...). Any other exception is the plugin's fault and is reported with its last line.
+list[str], or dict[str, Value]; `**name: str` takes what is left (common/parameters.py). A parameter annotated `Site` is not
+the caller's to give: it receives what this client's own file says. A reader returns a Value, or Measured(value, unit) where
+the unit depends on its parameters, and raises Unknown("why") when there is none; a command returns a Value, raises
+Refused("why") before it did anything, or CommandFailed("why", ...). Any other exception is the plugin's fault and is reported
+with its last line.
 docs/plugins.md shows one in twenty lines.
 """
 
@@ -21,9 +22,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
-from common.config.model import ProgramConfig
+from common.config.model import HypervisorConfig, ProgramConfig
 from common.value import Value
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -56,18 +57,31 @@ class Measured:
     unit: str
 
 
+class TellProgress(Protocol):
+    """`share`: from 0 to 1, or None where it is not known."""
+
+    def __call__(self, text: str, share: float | None = None) -> None: ...
+
+
+def untold(text: str, share: float | None = None) -> None:
+    """Progress that nobody hears."""
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What this client's own file lets plugins know and touch, and the two things a plugin may want of its surroundings.
+    """What this client's own file lets plugins know and touch, and what a plugin may want of its surroundings.
 
     `log(text, level)` writes a line to the client's log; `remaining_s()` is the time left of this read or command, after
-    which the process is killed: whoever starts programs ends them before that."""
+    which the process is killed: whoever starts programs ends them before that. `progress(text, share)` tells whoever asked
+    for the command how far it is."""
 
     client: str
     programs: Mapping[str, ProgramConfig] = field(default_factory=dict)
     services: tuple[str, ...] = ()
+    hypervisor: HypervisorConfig = field(default_factory=HypervisorConfig)
     log: Callable[[str, str], None] = lambda text, level: None
     remaining_s: Callable[[], float] = lambda: 60.0
+    progress: TellProgress = untold
 
 
 @dataclass(frozen=True, slots=True)

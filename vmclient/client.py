@@ -42,7 +42,8 @@ from vmclient.events import (
 from vmclient.host import Facts, Host
 from vmclient.journal import Journal as JournalFile
 from vmclient.journal import JournalFault
-from vmclient.threads import Finish, IFaceDaemon, Inbox, ReaderDaemon, Reconfigure, Runner, moment, setup_of
+from vmclient.setups import READER_DATA_BYTES, setup_of
+from vmclient.threads import Finish, IFaceDaemon, Inbox, ReaderDaemon, Reconfigure, Runner, moment
 from vmclient.trust import Trust
 
 WAIT_S_MAX = 3600.0  # the core looks at its clock at least this often
@@ -170,7 +171,7 @@ class Client:
         for group in sorted(set(joined) - set(wanted)):
             self._face.bus.leave(group)
         self._face.listen_to(self._addresses(config))
-        setup = setup_of(config, ReaderDaemon.data_bytes)
+        setup = setup_of(config, READER_DATA_BYTES)
         self._readers.mailbox.put(Reconfigure(setup, config.parallel), beyond=True)
         self._runner.mailbox.put(Reconfigure(setup_of(config, 0), config.parallel), beyond=True)
         self._own_events.append(Reconfigured(config))

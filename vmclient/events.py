@@ -57,6 +57,15 @@ class RunDone:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a running command is. `share`: from 0 to 1, None where it is not known."""
+
+    execution: str
+    text: str
+    share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Journaled:
     """The journal has written what Journal asked for, or could not (`error`)."""
 
@@ -105,7 +114,18 @@ class Asked:
 
 
 Event = (
-    Arrived | BusChanged | Tick | ReadDone | RunDone | Journaled | Recalled | Loaded | Reconfigured | NotReconfigured | Asked
+    Arrived
+    | BusChanged
+    | Tick
+    | ReadDone
+    | RunDone
+    | Progress
+    | Journaled
+    | Recalled
+    | Loaded
+    | Reconfigured
+    | NotReconfigured
+    | Asked
 )
 
 

@@ -15,8 +15,8 @@ import msgspec
 
 from common.config.model import ClientConfig
 from common.envelope import Envelope
-from common.protocol import ExecErr, Execute, ExecVal
-from vmclient.events import Effect, Journal, Journaled, Moment, Note, Recall, Recalled, Run, RunDone, Send
+from common.protocol import ClbControl, ExecErr, Execute, ExecVal
+from vmclient.events import Effect, Journal, Journaled, Moment, Note, Progress, Recall, Recalled, Run, RunDone, Send
 
 QUEUE_MAX = 64  # executions that wait for a free slot or for their subject
 WAITING_MAX = 32  # requests attached to one execution
@@ -24,6 +24,7 @@ ENDED_MAX = 50_000  # ids remembered
 ENDED_KEPT_MIN = 1_000  # of which so many whatever their age
 OUTPUT_CHARS_MAX = 65_536
 REASON_CHARS_MAX = 65_536  # protocol.Text
+PROGRESS_EVERY_S = 0.5  # of one execution; what comes in between waits, and only the newest is told
 
 Kind = Literal["error", "timeout", "refused", "busy", "interrupted"]
 
@@ -58,6 +59,9 @@ class Execution:
     expires_mono: float
     state: State = State.QUEUED
     answer: ExecVal | ExecErr | None = None
+    progress: Progress | None = None  # the newest
+    untold: bool = False  # it waits until `tell_mono`
+    tell_mono: float = 0.0
 
     def move(self, state: State) -> None:
         assert state in MOVES[self.state], f"{self.execute.execution}: {self.state} -> {state}"
@@ -165,6 +169,25 @@ class Executions:
         note = Note(f"execution {event.execution}: {one.execute.command}: {how} ({event.elapsed_s:.1f} s)", part="runner")
         return [note, Journal(event.execution, one.answer, now.wall)]
 
+    def progressed(self, event: Progress, now: Moment) -> list[Effect]:
+        one = self._open.get(event.execution)
+        if one is None or one.state is not State.RUNNING:
+            return []
+        one.progress, one.untold = event, True
+        return self.tell(now)
+
+    def tell(self, now: Moment) -> list[Effect]:
+        """The progress whose time has come, to all who wait for the answer."""
+        effects: list[Effect] = []
+        for one in self._untold():
+            if one.progress is not None and one.tell_mono <= now.mono:
+                one.untold, one.tell_mono = False, now.mono + PROGRESS_EVERY_S
+                effects += [_progress(one.progress, request) for request in one.requests]
+        return effects
+
+    def _untold(self) -> list[Execution]:
+        return [one for one in self._open.values() if one.untold and one.state is State.RUNNING]
+
     def recalled(self, event: Recalled) -> list[Effect]:
         answer = event.answer
         if answer is None:
@@ -178,6 +201,11 @@ class Executions:
         for execution in [execution for execution in older if self.ended[execution].at < before_wall]:
             del self.ended[execution]
 
+    def command(self, execution: str) -> str:
+        """Of one that has not ended; else empty."""
+        one = self._open.get(execution)
+        return one.execute.command if one else ""
+
     @property
     def active(self) -> int:
         return sum(1 for one in self._open.values() if one.state in ACTIVE)
@@ -187,8 +215,9 @@ class Executions:
         return sum(1 for one in self._open.values() if one.state is State.QUEUED)
 
     def next_due(self) -> float:
-        """When the first queued one expires."""
-        return min((one.expires_mono for one in self._open.values() if one.state is State.QUEUED), default=float("inf"))
+        """When the first queued one expires, or progress that waits is to be told."""
+        queued = (one.expires_mono for one in self._open.values() if one.state is State.QUEUED)
+        return min((*queued, *(one.tell_mono for one in self._untold())), default=float("inf"))
 
     def drop_queued(self, reason: str) -> list[Effect]:
         """The client stops: what has not begun will not begin here."""
@@ -216,9 +245,10 @@ class Executions:
     def _attach(self, one: Execution, request: int) -> list[Effect]:
         if len(one.requests) >= WAITING_MAX:
             return [Send(_failed(one.execute.execution, "busy", "too many wait for this execution"), in_reply_to=request)]
-        if request not in one.requests:
-            one.requests.append(request)
-        return []
+        if request in one.requests:
+            return []
+        one.requests.append(request)
+        return [_progress(one.progress, request)] if one.progress is not None and one.state is State.RUNNING else []
 
     def _again(self, execution: str, request: int) -> list[Effect]:
         answer = self.ended[execution].answer
@@ -259,8 +289,9 @@ class Executions:
 
 
 def not_allowed(execute: Execute, allow: tuple[str, ...]) -> str:
-    """Why the closed list forbids it, or empty. `exec:NAME` allows the one program NAME, a bare name the whole command."""
-    if execute.command in allow:
+    """Why the closed list forbids it, or empty. `exec:NAME` allows the one program NAME, a bare name the whole command, `vm`
+    all that begin with `vm-`."""
+    if execute.command in allow or (execute.command.startswith("vm-") and "vm" in allow):
         return ""
     if execute.command == "exec":
         program = execute.parameters.get("program")
@@ -268,6 +299,12 @@ def not_allowed(execute: Execute, allow: tuple[str, ...]) -> str:
             return ""
         return f"this client does not allow exec of {program}"
     return f"this client does not allow {execute.command}"
+
+
+def _progress(progress: Progress, request: int) -> Send:
+    """An answer on the way: the request stays open."""
+    values = {"execution": progress.execution, "text": progress.text, "share": progress.share}
+    return Send(ClbControl(verb="progress", values={**values}), in_reply_to=request)
 
 
 def _failed(execution: str, kind: Kind, reason: str) -> ExecErr:

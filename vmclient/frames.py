@@ -7,15 +7,17 @@ worker that loads nothing more stays small. What a worker says may be forged by 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 
-from common.config.model import ProgramConfig, Where
+from common.config.model import HypervisorConfig, ProgramConfig, Where
 from common.value import Value
 
 FRAME_BYTES_MAX = 40 * 1024 * 1024  # a value of 16 MiB, escaped, and what is around it
 HEAD_BYTES = 4
+TEXT_CHARS_MAX = 500  # of one line of progress
 Kind = Literal["reader", "command"]
 
 
@@ -35,6 +37,7 @@ class Setup:
     excluded: dict[str, str] = field(default_factory=dict)
     programs: tuple[ProgramConfig, ...] = ()
     services: tuple[str, ...] = ()
+    hypervisor: HypervisorConfig = field(default_factory=HypervisorConfig)
     data_bytes_max: int = 0  # 0: no limit
 
 
@@ -99,9 +102,16 @@ class Log:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the job at hand is: a few words, and a share from 0 to 1 where it is known."""
+
+    text: str
+    share: float | None = None
+
+
 ToWorker = Setup | Job
-FromWorker = Importing | Ready | Done | Log
-KINDS: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in (Setup, Job, Importing, Ready, Done, Log)}
+FromWorker = Importing | Ready | Done | Log | Progress
 
 
 def frame(what: ToWorker | FromWorker) -> bytes:
@@ -121,7 +131,18 @@ def told(body: bytes) -> ToWorker:
         ProgramConfig(**one | {"argv": tuple(one["argv"]), "where": Where(**one["where"])}) for one in members["programs"]
     )
     lists = {key: tuple(members[key]) for key in ("modules", "services")}
-    return Setup(**members | lists | {"programs": programs})
+    return Setup(**members | lists | {"programs": programs, "hypervisor": _hypervisor(members["hypervisor"])})
+
+
+def _hypervisor(members: Mapping[str, Any]) -> HypervisorConfig:
+    """Lists are tuples again, and what the model has as a path is one."""
+    made: dict[str, Any] = {}
+    for one in fields(HypervisorConfig):
+        value = members[one.name]
+        if isinstance(value, list):
+            value = tuple(value)
+        made[one.name] = Path(value) if value is not None and one.default is None else value
+    return HypervisorConfig(**made)
 
 
 class Frames:
@@ -144,5 +165,7 @@ class Frames:
             yield body
 
 
-def _members(what: Any) -> dict[str, Any]:
+def _members(what: Any) -> Any:
+    if isinstance(what, Path):
+        return str(what)
     return {one.name: getattr(what, one.name) for one in fields(what)}

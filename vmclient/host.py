@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common import protocol
-from common.bus.contract import PAYLOAD_BYTES_MAX, Opened
+from common.bus.contract import Opened
 from common.config.differences import differences
 from common.config.model import ClientConfig
 from common.envelope import Envelope
@@ -21,10 +21,8 @@ from common.protocol import (
     Execute,
     FetchProp,
     GetProp,
-    Message,
     PropErr,
     PropList,
-    PropVal,
     Reading,
     Value,
 )
@@ -40,6 +38,7 @@ from vmclient.events import (
     Moment,
     Note,
     NotReconfigured,
+    Progress,
     Read,
     ReadDone,
     Recalled,
@@ -53,9 +52,10 @@ from vmclient.events import (
 )
 from vmclient.executions import Ended, Executions
 from vmclient.fetches import Fetch, Fetches
-from vmclient.properties import NEVER, Properties, Property, phase
+from vmclient.properties import NEVER, Properties, Property, phase, said, size_bytes
 
 PROTOCOL = 1
+DOMAINS = "domains"  # the property that commands on virtual machines change
 FETCH_MARGIN_S = 5.0  # beyond the longest time-out: waiting for a worker, killing one
 PUSH_TOGETHER_S = 0.25  # readings pushed while others are being read wait this long, to go out in one message
 LATER_MAX = 1000  # answers that were asked to come with jitter
@@ -174,10 +174,24 @@ class Host:
         effects: list[Effect] = []
         if one is not None and sentence:
             effects.append(Note(sentence, "warning" if one.error else "info", "readers"))
-        return effects + [self._fetched(fetch, now) for fetch in self._fetches.read(event.name)]
+        effects += [self._fetched(fetch, now) for fetch in self._fetches.read(event.name)]
+        return effects + (self._read_anew(event.name) if one is not None and one.again else [])
 
     def _run_done(self, event: RunDone, now: Moment) -> list[Effect]:
-        return self.executions.done(event, now)
+        """What a command on virtual machines did is seen at once, however it ended."""
+        ours = self.executions.command(event.execution).startswith("vm-")
+        return (self._read_anew(DOMAINS) if ours else []) + self.executions.done(event, now)
+
+    def _read_anew(self, name: str) -> list[Effect]:
+        """A reading that begins now, not one that has begun before."""
+        one = self.properties.by_name.get(name)
+        if one is None:
+            return []
+        one.again = one.reading
+        return [] if one.reading else self._read([one])
+
+    def _progress(self, event: Progress, now: Moment) -> list[Effect]:
+        return self.executions.progressed(event, now)
 
     def _journaled(self, event: Journaled, now: Moment) -> list[Effect]:
         return self.executions.journaled(event, now)
@@ -235,6 +249,7 @@ class Host:
             "epoch": self.epoch,
             "heartbeat_s": self.config.heartbeat_s,
             "protocol": PROTOCOL,
+            "hypervisor": self.config.hypervisor.engine,
         }
         return Send(ClbControl(verb="hello", values=values), in_reply_to=in_reply_to)
 
@@ -290,7 +305,7 @@ class Host:
         """PROPVAL or PROPERR for one name, PROPLIST for several or all."""
         readings = tuple(self._reading(name, now, late) for name in names)
         if len(names) == 1 and not complete:
-            return Send(_said(readings[0]), in_reply_to=request)
+            return Send(said(readings[0]), in_reply_to=request)
         return Send(PropList(readings=readings, complete=complete), in_reply_to=request)
 
     def _reading(self, name: str, now: Moment, late: set[str] | frozenset[str]) -> Reading:
@@ -309,7 +324,7 @@ class Host:
         effects += [effect for at, effect in self._later if at <= now.mono]
         self._later = [(at, effect) for at, effect in self._later if at > now.mono]
         if self.executions.next_due() <= now.mono:
-            effects += self.executions.proceed(now)
+            effects += self.executions.proceed(now) + self.executions.tell(now)
         if now.mono >= self._forget_at:
             self._forget_at = now.mono + FORGET_EVERY_S
             self.executions.forget(now.wall - JOURNAL_KEEP_S)
@@ -338,14 +353,14 @@ class Host:
         for one in unsent:
             if self._push_bytes <= 0:
                 break
-            self._push_bytes -= _size(one.reading_at(now))
+            self._push_bytes -= size_bytes(one.reading_at(now))
             one.unsent, one.told_mono = False, one.read_mono or -NEVER
             taken.append(one)
         self._push_at = NEVER if len(taken) == len(unsent) else now.mono + max(0.05, -self._push_bytes / rate)
         readings = tuple(one.reading_at(now) for one in taken)
         if not readings:
             return []
-        return [Send(_said(readings[0]) if len(readings) == 1 else PropList(readings=readings))]
+        return [Send(said(readings[0]) if len(readings) == 1 else PropList(readings=readings))]
 
     def _beat_due(self) -> float:
         """Up to a tenth earlier than needed, so that clients that started at once drift apart."""
@@ -362,23 +377,10 @@ class Host:
                 kept.append(effect)
                 self._said_mono = now.mono
                 self._beats += 1
-            elif effect.in_reply_to:
+            elif effect.in_reply_to and getattr(effect.message, "verb", "") != "progress":
                 what = f"{protocol.kind(effect.message)} to request {effect.in_reply_to}"
                 kept.append(Note(f"answer dropped, the bus is down: {what}", "warning", "bus"))
         return kept
-
-
-def _said(reading: Reading) -> Message:
-    if reading.error:
-        return PropErr(errors={reading.name: reading.error})
-    return PropVal(reading=reading)
-
-
-def _size(reading: Reading) -> int:
-    try:
-        return len(protocol.encode(PropVal(reading=reading)))
-    except protocol.ProtocolError:
-        return PAYLOAD_BYTES_MAX
 
 
 _handlers: dict[type, Callable[[Host, Any, Moment], list[Effect]]] = {
@@ -387,6 +389,7 @@ _handlers: dict[type, Callable[[Host, Any, Moment], list[Effect]]] = {
     Tick: Host._tick,
     ReadDone: Host._read_done,
     RunDone: Host._run_done,
+    Progress: Host._progress,
     Journaled: Host._journaled,
     Recalled: Host._recalled,
     Loaded: Host._loaded,

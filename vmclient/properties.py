@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from common.bus.contract import PAYLOAD_BYTES_MAX
 from common.config.model import PropertyConfig
-from common.protocol import Reading, Value
+from common.protocol import PropErr, PropVal, ProtocolError, Reading, Value, encode
 from vmclient.convert import NotConvertible, convert, type_name
 from vmclient.events import Moment, ReadDone
 
@@ -31,6 +32,7 @@ class Property:
     due: float = NEVER
     second: bool = False  # the next reading is the second: it takes up the client's phase
     reading: bool = False
+    again: bool = False  # what is being read now is too old: once more when it has ended
     value: Value = None
     type: str = ""
     unit: str = ""
@@ -135,6 +137,21 @@ class Properties:
         one.second = False
         if one.due <= now.mono:  # the machine slept, or the clock of a VM jumped: no reading is made up for
             one.due = now.mono + one.ticks
+
+
+def said(reading: Reading) -> PropVal | PropErr:
+    """One reading as a message."""
+    if reading.error:
+        return PropErr(errors={reading.name: reading.error})
+    return PropVal(reading=reading)
+
+
+def size_bytes(reading: Reading) -> int:
+    """About what its message takes on the bus."""
+    try:
+        return len(encode(PropVal(reading=reading)))
+    except ProtocolError:
+        return PAYLOAD_BYTES_MAX
 
 
 def phase(name: str) -> float:

@@ -43,6 +43,7 @@ from vmclient.events import (
     Journaled,
     Loaded,
     Moment,
+    Progress,
     Read,
     ReadDone,
     Recall,
@@ -54,17 +55,16 @@ from vmclient.events import (
 from vmclient.frames import Job, Setup
 from vmclient.journal import Journal as JournalFile
 from vmclient.mailbox import Mailbox
+from vmclient.outcomes import Catalogue, Ended, Limits, Outcome, Progressed, Said
+from vmclient.setups import READER_DATA_BYTES, READERS, runner_limits, setup_of
 from vmclient.trust import Trust
-from vmclient.workers import Catalogue, Ended, Limits, Outcome, Pool, Said
+from vmclient.workers import Pool
 
 INBOX_MAX = 10_000
 OUTBOX_MAX = 10_000
 RESULT_BYTES_MAX = 4 * 1024 * 1024  # of a command
-READER_DATA_BYTES = 1024 * 1024 * 1024  # RLIMIT_DATA of a reader's process
-READERS = Limits(most=4, warm=1)
 AHEAD_NS = 1_000_000_000  # ids run so far ahead of the clock: it was set back
 RESERVE = 1_000_000_000  # ids noted at a time while they do
-RUNNER_SPARE = 2  # workers beyond `parallel`: of those being killed
 
 _log = logging.getLogger("vmherd.client")
 
@@ -295,11 +295,16 @@ class _WorkerThread:
             level, text = getattr(logging, outcome.level.upper()), outcome.text
             for sentence in self._limit.note(text, text, f"{text} ({{}} more times)", time.monotonic()):
                 self._log.log(level, "%s", sentence)
-        elif isinstance(outcome, Catalogue):
+        elif isinstance(outcome, Progressed):
+            self.progressed(outcome)
+        else:
             self.catalogue(outcome)
 
     def catalogue(self, catalogue: Catalogue) -> None:
         """What the plugins offer has been found out."""
+
+    def progressed(self, progressed: Progressed) -> None:
+        """Nobody wants to know how far a reader is."""
 
 
 class ReaderDaemon(_WorkerThread):
@@ -357,6 +362,9 @@ class Runner(_WorkerThread):
     def ended(self, ended: Ended) -> Event:
         return RunDone(ended.key, ended.kind, ended.reason, ended.value, ended.output, ended.elapsed_s)
 
+    def progressed(self, progressed: Progressed) -> None:
+        self._inbox.put(Progress(progressed.key, progressed.text, progressed.share))
+
     def _write(self, item: Journal) -> None:
         error = ""
         try:
@@ -375,13 +383,3 @@ class Runner(_WorkerThread):
         except OSError as fault:
             error = fault.strerror or str(fault)
         self._inbox.put(Recalled(item.execution, answer, item.in_reply_to, error))
-
-
-def runner_limits(parallel: int) -> Limits:
-    return Limits(most=parallel + RUNNER_SPARE, warm=0, grow_after_s=0.0, idle_s=60.0, keep_strays=True)
-
-
-def setup_of(config: ClientConfig, data_bytes: int) -> Setup:
-    """What the workers of this configuration are told."""
-    folder = str(config.paths.plugins) if config.paths.plugins else ""
-    return Setup(config.name, config.plugins, folder, {}, config.programs, config.services, data_bytes)

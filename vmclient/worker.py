@@ -25,7 +25,20 @@ from common.parameters import ParameterFault
 from common.plugin import CommandFailed, Measured, Refused, Site, Unknown
 from common.program import live_no_longer_than
 from common.value import Value, plain
-from vmclient.frames import Done, Frames, Importing, Job, Log, Ready, Setup, ToWorker, frame, told
+from vmclient.frames import (
+    TEXT_CHARS_MAX,
+    Done,
+    Frames,
+    Importing,
+    Job,
+    Log,
+    Progress,
+    Ready,
+    Setup,
+    ToWorker,
+    frame,
+    told,
+)
 from vmclient.loader import Found, Loader, said
 
 LOG_LINES_MAX = 100  # of one job
@@ -125,7 +138,13 @@ class Worker:
         if setup is None:
             raise Refused("the worker is not set up")
         return Site(
-            setup.client, self._programs, setup.services, self._log, lambda: max(0.0, self._deadline - time.monotonic())
+            client=setup.client,
+            programs=self._programs,
+            services=setup.services,
+            hypervisor=setup.hypervisor,
+            log=self._log,
+            remaining_s=lambda: max(0.0, self._deadline - time.monotonic()),
+            progress=self._progress,
         )
 
     def _log(self, text: str, level: str = "info") -> None:
@@ -133,12 +152,17 @@ class Worker:
             self._lines_left -= 1
             self._say(Log(str(level), str(text)[:4096]))
 
+    def _progress(self, text: str, share: float | None = None) -> None:
+        if os.getpid() == self._pid:
+            known = None if share is None else min(1.0, max(0.0, float(share)))
+            self._say(Progress(str(text)[:TEXT_CHARS_MAX], known))
+
     def _stay_parent(self) -> None:
         """A plugin that forked and returned in both: the copy must not answer."""
         if os.getpid() != self._pid:
             os._exit(0)
 
-    def _say(self, what: Done | Importing | Ready | Log | bytes) -> None:
+    def _say(self, what: Done | Importing | Ready | Log | Progress | bytes) -> None:
         self._channel.sendall(what if isinstance(what, bytes) else frame(what))
 
 

@@ -15,61 +15,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from common.value import Value
-from vmclient.frames import Done, FrameFault, FromWorker, Importing, Job, Log, Ready, Setup
+from vmclient.frames import Done, FrameFault, FromWorker, Importing, Job, Log, Progress, Ready, Setup
 from vmclient.hearing import size_of
+from vmclient.outcomes import Catalogue, Ended, Limits, Outcome, Progressed, Said
 from vmclient.process import OUTPUT_BYTES_MAX, KillGroup, Process, state_of
 
 LINES_MAX = 1_000  # logged by one job; a worker itself lets through far less, so it is not itself any more
+PROGRESS_MAX = 100_000  # told by one job: ten a second for three hours
 Clock = Callable[[], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How many workers, and how long each thing may take, in seconds."""
-
-    most: int = 4
-    warm: int = 1  # not retired when idle
-    grow_after_s: float = 0.5  # jobs wait until every worker has been busy with its own for so long; then another is started
-    idle_s: float = 120.0  # beyond `warm` an idle worker is retired after this
-    import_s: float = 30.0  # for one plugin module
-    kill_s: float = 3.0  # a killed process that has not ended by then is abandoned
-    hanging_max: int = 16
-    jobs_max: int = 5000  # of one worker, so that what a plugin leaks stays bounded
-    queue_max: int = 10_000
-    keep_strays: bool = False  # processes that a job left behind may live on (commands that start something)
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a job ended; `key` as in submit. Exactly one for each job."""
-
-    key: str
-    kind: Literal["ok", "error", "refused", "timeout"]
-    value: Value = None
-    reason: str = ""
-    output: str = ""
-    unit: str = ""
-    started_mono: float = 0.0
-    elapsed_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Catalogue:
-    """What the plugin modules hold, told by the first worker after start or reconfigure."""
-
-    ready: Ready
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A sentence for the log."""
-
-    text: str
-    level: str = "info"
-
-
-Outcome = Ended | Catalogue | Said
 
 
 @dataclass(slots=True)
@@ -85,6 +38,8 @@ class _Worker:
     kind: Literal["error", "timeout"] = "error"
     jobs: int = 0
     lines: int = 0  # logged by the job at hand
+    steps: int = 0  # of its progress
+    progress: Progress | None = None  # the newest, not handed on yet
     ready: bool = False  # has imported everything
     old: bool = False  # of an earlier configuration: no more jobs
 
@@ -161,7 +116,7 @@ class Pool:
         self._check_deadlines(now)
         self._dispatch(now)
         outcomes, self._outcomes = self._outcomes, []
-        return outcomes
+        return self._progress() + outcomes
 
     @property
     def busy(self) -> int:
@@ -181,6 +136,15 @@ class Pool:
         for process, _ in self._hanging.values():
             process.hang_up()
         self._selector.close()
+
+    def _progress(self) -> list[Outcome]:
+        """Of each job that still runs only the newest: one that floods costs no more than one that tells little."""
+        told: list[Outcome] = []
+        for worker in self._workers:
+            if worker.progress is not None and worker.job is not None:
+                told.append(Progressed(worker.key, worker.progress.text, worker.progress.share))
+            worker.progress = None
+        return told
 
     # --- one worker's life ------------------------------------------------------------------------------------------------
 
@@ -227,7 +191,8 @@ class Pool:
         worker.state, worker.key, worker.job = "busy", queued.key, queued.job
         worker.since, worker.deadline = now, now + queued.job.timeout_s
         worker.jobs += 1
-        worker.lines = 0
+        worker.lines = worker.steps = 0
+        worker.progress = None
         worker.process.begin_job()
         try:
             worker.process.say(queued.job)
@@ -273,6 +238,10 @@ class Pool:
                 return
             level = what.level if what.level in ("debug", "info", "warning", "error") else "info"
             self._outcomes.append(Said(f"{worker.job.plugin if worker.job else 'plugin'}: {what.text}", level))
+        elif isinstance(what, Progress) and worker.state == "busy":
+            worker.steps, worker.progress = worker.steps + 1, what
+            if worker.steps > PROGRESS_MAX:
+                self._kill(worker, f"it told its progress more than {PROGRESS_MAX} times")
         elif isinstance(what, Importing) and worker.state == "starting":
             worker.module, worker.deadline = what.module, now + self.limits.import_s
         elif isinstance(what, Ready) and worker.state == "starting":

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.config import keys, vms
+from common.config import hypervisors, keys, vms
 from common.config.code import check as check_code
 from common.config.model import (
     BusConfig,
     ClientConfig,
     Fault,
+    HypervisorConfig,
     LogConfig,
     ManagerConfig,
     PathsConfig,
@@ -24,17 +25,17 @@ from common.config.model import (
     PropertyConfig,
     TriggerConfig,
     VmConfig,
+    VmsConfig,
     Where,
 )
 from common.config.tree import Section, Shape, Tree, known_near
 
-CLIENT_SHAPE = Shape((keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS), below={"programs": keys.PROGRAM})
-MANAGER_SHAPE = Shape((keys.MANAGER, keys.BUS, keys.LOG, keys.MANAGER_PATHS))
+CLIENT_SHAPE = Shape((keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS, keys.HYPERVISOR), below={"programs": keys.PROGRAM})
+MANAGER_SHAPE = Shape((keys.MANAGER, keys.VMS, keys.BUS, keys.LOG, keys.MANAGER_PATHS))
 PROPERTY_SHAPE = Shape(many=keys.PROPERTY)
 TRIGGER_SHAPE = Shape(many=keys.TRIGGER, code=True)
 VMS_SHAPE = Shape(many=keys.VM)
 
-_DEVICE = re.compile(r"(xv|v|s|h)d[a-z]{1,2}\d{0,2}")
 _PARAMETER = re.compile(r"\{([A-Za-z_]\w*)\}", re.ASCII)
 
 
@@ -57,6 +58,8 @@ def client(tree: Tree, name: str, properties: tuple[PropertyConfig, ...], found:
     section = tree.section("client")
     made = _fields(section, keys.CLIENT)
     programs = tuple(_programs(tree, made.get("allow", ()), found))
+    hypervisor = _hypervisor(tree)
+    found.faults += hypervisors.faults(hypervisor, tree.section("hypervisor"), properties)
     config = ClientConfig(
         **{
             **made,
@@ -64,7 +67,8 @@ def client(tree: Tree, name: str, properties: tuple[PropertyConfig, ...], found:
             "bus": _bus(tree, found),
             "log": _log(tree, found),
             "paths": _paths(tree, keys.CLIENT_PATHS),
-            "properties": properties,
+            "hypervisor": hypervisor,
+            "properties": (*properties, *hypervisors.properties(hypervisor, tree.section("hypervisor").at("engine"))),
             "programs": programs,
         }
     )
@@ -74,7 +78,9 @@ def client(tree: Tree, name: str, properties: tuple[PropertyConfig, ...], found:
     return config
 
 
-def manager(tree: Tree, name: str, triggers: tuple[TriggerConfig, ...], found: Findings) -> ManagerConfig:
+def manager(
+    tree: Tree, name: str, triggers: tuple[TriggerConfig, ...], machines: tuple[VmConfig, ...], found: Findings
+) -> ManagerConfig:
     """`name`: of this host, where the file gives none."""
     section = tree.section("manager")
     made = _fields(section, keys.MANAGER)
@@ -86,6 +92,8 @@ def manager(tree: Tree, name: str, triggers: tuple[TriggerConfig, ...], found: F
             "log": _log(tree, found),
             "paths": _paths(tree, keys.MANAGER_PATHS),
             "triggers": triggers,
+            "vms": machines,
+            "orders": _orders(tree, found),
         }
     )
     if config.managers and config.name not in config.managers:
@@ -93,6 +101,22 @@ def manager(tree: Tree, name: str, triggers: tuple[TriggerConfig, ...], found: F
     if config.notify and not config.notify[0].startswith("/"):
         found.fault(section.at("notify"), f"{config.notify[0]!r} is no absolute path of a program")
     return config
+
+
+def _orders(tree: Tree, found: Findings) -> VmsConfig:
+    section = tree.section("vms")
+    config = VmsConfig(**_fields(section, keys.VMS))
+    if config.restart_delay_s > config.restart_delay_max_s:
+        key = "restart_delay_max" if "restart_delay_max" in section.values else "restart_delay"
+        found.fault(section.at(key), "restart_delay is above restart_delay_max")
+    return config
+
+
+def _hypervisor(tree: Tree) -> HypervisorConfig:
+    made = _fields(tree.section("hypervisor"), keys.HYPERVISOR)
+    for name, value in made.items():
+        made[name] = _from(tree, value) if isinstance(value, Path) else value
+    return HypervisorConfig(**made)
 
 
 def _fields(section: Section, table: keys.Table) -> dict[str, Any]:
@@ -189,6 +213,10 @@ def _allowed(config: ClientConfig, section: Section, tree: Tree, found: Findings
             found.fault(section.at("allow"), f"{command!r}: no such program ({known_near(program, programs)})")
     if "exec" in config.allow and not programs:
         found.warn(section.at("allow"), "exec can run nothing: there is no program below [programs]")
+    if config.hypervisor.engine == "none":
+        for command in config.allow:
+            if command == "vm" or command.startswith("vm-"):
+                found.warn(section.at("allow"), f"{command} can do nothing: engine of [hypervisor] is none")
     if "service" in config.allow and not config.services:
         found.warn(section.at("allow"), "service can do nothing: services is empty")
 
@@ -236,7 +264,7 @@ def virtual_machines(trees: Iterable[Tree], found: Findings) -> tuple[VmConfig, 
         vm = VmConfig(name=section.name, where=section.where, **given)
         at = {**section.places, **{f"[{name}]": part.where for name, part in section.parts.items()}}
         for device in devices.places if devices else ():
-            if not _DEVICE.fullmatch(device):
+            if not vms.DEVICE.fullmatch(device):
                 found.fault(devices.at(device) if devices else section.where, "is no name of a disk (xvda, vda, sda, hda)")
         found.faults += vms.faults_of(vm, at, section.parts)
         made.append(vm)

@@ -26,6 +26,7 @@ _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 _COMMAND = re.compile(r"[A-Za-z_][\w.-]*(:[\w.:/@+-]+)?")
 _SERVICE = re.compile(r"[A-Za-z0-9_][\w@.:\\-]*", re.ASCII)
 _NAME = re.compile(r"[\w.:/@+-][\w.:/@+ -]*")
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}(@[A-Za-z0-9][A-Za-z0-9._+-]{0,63})?", re.ASCII)
 _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
 _BRIDGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -243,6 +244,11 @@ def name(value: Raw) -> str:
     return _matching(_NAME, _given(value), "name")
 
 
+def image(value: Raw) -> str:
+    given = _given(value)
+    return _matching(_IMAGE, given, "image (NAME or NAME@VERSION)") if given else ""
+
+
 def account(value: Raw) -> str:
     group_name = _one(value)
     return _matching(_ACCOUNT, group_name, "name of a unix group") if group_name else ""
@@ -301,6 +307,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "hosts": _list_of(_HOST, "name of a host (letters, digits, . _ -)"),
     "level": level,
     "modules": _list_of(_MODULE, "name of a Python module"),
+    "image": image,
     "name": name,
     "names": _list_of(_NAME, "name of a trigger"),
     "nic": nic,

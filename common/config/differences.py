@@ -7,10 +7,10 @@ from typing import Any
 
 from common.config import keys
 from common.config.keys import Table
-from common.config.model import ClientConfig, Code, ManagerConfig, ProgramConfig, PropertyConfig, TriggerConfig
+from common.config.model import ClientConfig, Code, ManagerConfig, ProgramConfig, PropertyConfig, TriggerConfig, VmConfig
 from common.config.shown import plain, show
 
-_Named = PropertyConfig | ProgramConfig | TriggerConfig
+_Named = PropertyConfig | ProgramConfig | TriggerConfig | VmConfig
 TEXT_CHARS_MAX = 120  # a longer value is only said to have changed
 
 
@@ -19,11 +19,14 @@ def differences(old: ClientConfig | ManagerConfig, new: ClientConfig | ManagerCo
     said: list[str] = []
     if isinstance(old, ClientConfig) and isinstance(new, ClientConfig):
         said += _sections(keys.CLIENT, keys.CLIENT_PATHS, old, new)
+        said += (f"[hypervisor] {text}" for text in _changes(keys.HYPERVISOR, old.hypervisor, new.hypervisor))
         said += _named("property", keys.PROPERTY, old.properties, new.properties)
         said += _named("program", keys.PROGRAM, old.programs, new.programs)
     elif isinstance(old, ManagerConfig) and isinstance(new, ManagerConfig):
         said += _sections(keys.MANAGER, keys.MANAGER_PATHS, old, new)
+        said += (f"[vms] {text}" for text in _changes(keys.VMS, old.orders, new.orders))
         said += _named("trigger", keys.TRIGGER, old.triggers, new.triggers)
+        said += _named("VM", keys.VM, old.vms, new.vms)
     else:
         raise TypeError("a client's configuration is compared with a manager's")
     return said
@@ -56,6 +59,10 @@ def _changes(table: Table, old: Any, new: Any) -> Iterator[str]:
             yield f"{key.name} {_change(*(show(key, *value) if value[0] is not None else '' for value in (before, after)))}"
     for part in table.parts:
         before_part, after_part = getattr(old, part.field), getattr(new, part.field)
+        if not isinstance(before_part, dict):  # cards and disks of a VM
+            if before_part != after_part:
+                yield f"{part.name}: changed"
+            continue
         for name in sorted(before_part.keys() | after_part.keys()):
             if before_part.get(name) != after_part.get(name):
                 yield f"{part.name}: {name} {_change(plain(before_part.get(name)), plain(after_part.get(name)))}"

@@ -12,13 +12,15 @@ from common.config.model import (
     BusConfig,
     ClientConfig,
     ClientPathsConfig,
+    HypervisorConfig,
     LogConfig,
     ManagerConfig,
-    PathsConfig,
+    ManagerPathsConfig,
     ProgramConfig,
     PropertyConfig,
     TriggerConfig,
     VmConfig,
+    VmsConfig,
 )
 
 
@@ -117,8 +119,13 @@ CLIENT_PATHS = Table(
 
 MANAGER_PATHS = Table(
     "paths",
-    PathsConfig,
-    (*_PATHS, Key("triggers", "path()", "the folder of the trigger files", ("-",), default="triggers.d")),
+    ManagerPathsConfig,
+    (
+        *_PATHS,
+        Key("triggers", "path()", "the folder of the trigger files", ("-",), default="triggers.d"),
+        Key("vms", "path()", "the file of the virtual machines", ("-",), default="vms.ini, where it is there"),
+        Key("images", "path()", "the image repository, for `vmctl image` on this host", default="none"),
+    ),
     "Where the daemon keeps what. A relative path counts from the folder of this file.",
 )
 
@@ -132,7 +139,8 @@ CLIENT = Table(
         Key(
             "allow",
             "commands()",
-            "commands a manager may run here, no others: `service`, `log`, `exec`, or `exec:NAME` for one of [programs]",
+            "commands a manager may run here, no others: `service`, `log`, `exec`, or `exec:NAME` for one of [programs]; `vm` "
+            "for all that concern virtual machines, or `vm-start`, `vm-stop`, ... one by one",
         ),
         Key("services", "services()", "services that the command `service` may touch"),
         Key(
@@ -145,6 +153,43 @@ CLIENT = Table(
         Key("heartbeat", "duration(0.1, 3600)", "the client says something at least this often", ("heartbeat_s",)),
     ),
     "The client itself.",
+)
+
+HYPERVISOR = Table(
+    "hypervisor",
+    HypervisorConfig,
+    (
+        Key("engine", "choice('none', 'xl', 'libvirt', 'sim')", "what runs virtual machines here; `sim`: a simulated host"),
+        Key("ticks", "duration(0.1, 3600)", "how often the domains, and what the host has left, are read and told"),
+        Key("timeout", "duration(0.1, 3600)", "past this a listing is given up, and the domains are unknown", ("timeout_s",)),
+        Key("images", "path()", "the image repository, as this host sees it", default="none"),
+        Key("cache", "path()", "a folder of this host for copies of images", default="none"),
+        Key("saves", "path()", "the folder of saved domains", default="STATE/saves"),
+        Key(
+            "shared",
+            "path()",
+            "xl, libvirt: a folder that other hosts see at the same path, for domains that cannot be moved live",
+            default="none",
+        ),
+        Key(
+            "console",
+            "path()",
+            "xl, libvirt: the folder where consoles are logged",
+            default="xl: /var/log/xen/console; libvirt: not logged",
+        ),
+        Key("xl", "words()", "xl: the program, and before it what it is run with (sudo)"),
+        Key("remote_shell", "words()", "xl: how another host is reached for a migration"),
+        Key("remote_xl", "word()", "xl: the program there"),
+        Key("uri", "word()", "libvirt: the connection"),
+        Key("target_uri", "word()", "libvirt: how another host's libvirt is reached, with `{host}` in it"),
+        Key("farm", "path()", "sim: the folder of the simulated farm, the same for all its hosts; needed", default="none"),
+        Key("sim_memory", "size(16777216, 17592186044416)", "sim: memory of the host", ("sim_memory_bytes",)),
+        Key("sim_cpus", "whole(1, 4096)", "sim: processors of the host"),
+        Key("sim_boot", "duration(0, 3600)", "sim: time that a guest takes to boot", ("sim_boot_s",)),
+        Key("sim_shutdown", "duration(0, 3600)", "sim: time that a guest takes to shut down", ("sim_shutdown_s",)),
+        Key("sim_bridges", "words()", "sim: the bridges that there are", default="any bridge will do"),
+    ),
+    "The hypervisor of this host. A key that names an engine belongs to that one alone.",
 )
 
 PROGRAM = Table(
@@ -234,6 +279,30 @@ MANAGER = Table(
     "The manager itself.",
 )
 
+VMS = Table(
+    "vms",
+    VmsConfig,
+    (
+        Key("parallel", "whole(1, 10000)", "operations on virtual machines at the same time, in all"),
+        Key("parallel_per_host", "whole(1, 64)", "and on one host, where `parallel` of its client allows it"),
+        Key("start_timeout", "duration(1, 3600)", "a start that takes longer has failed", ("start_timeout_s",)),
+        Key(
+            "stop_limit", "duration(1, 3600)", "a guest may take so long to shut down; then it is destroyed", ("stop_limit_s",)
+        ),
+        Key("save_timeout", "duration(1, 3600)", "for a save or a restore", ("save_timeout_s",)),
+        Key("migrate_timeout", "duration(1, 3600)", "for a migration", ("migrate_timeout_s",)),
+        Key(
+            "restart_delay",
+            "duration(0, 3600)",
+            "the wait before a crashed VM is started again; it doubles with each restart",
+            ("restart_delay_s",),
+        ),
+        Key("restart_delay_max", "duration(0, 86400)", "up to this", ("restart_delay_max_s",)),
+        Key("memory_reserve", "size(0, 17592186044416)", "memory of each host that no VM is given", ("memory_reserve_bytes",)),
+    ),
+    "Orders on virtual machines, and how what is wanted is kept. The machines themselves stand in vms.ini.",
+)
+
 TRIGGER = Table(
     "NAME",
     TriggerConfig,
@@ -296,7 +365,7 @@ VM = Table(
         ),
         Key("vcpus", "whole(1, 512)", "virtual processors"),
         Key("type", "choice('pv', 'pvh', 'hvm')", "how Xen runs it; a PV domain cannot be migrated live on every Xen"),
-        Key("image", "name()", "the image it boots", default="none"),
+        Key("image", "image()", "the image it boots: `NAME` for the newest version, or `NAME@VERSION`", default="none"),
         Key("kernel", "path()", "the kernel it boots, where there is no image", default="none"),
         Key("initrd", "path()", "the initial file system that belongs to `kernel`", default="none"),
         Key("cmdline", "text(2048)", "the kernel's command line; in quotes where it holds a comma", default="none"),

@@ -46,12 +46,13 @@ def load_client(path: Path, *, host_name: Callable[[], str] = socket.getfqdn, al
 def load_manager(
     path: Path, *, host_name: Callable[[], str] = socket.getfqdn, also: ManagerCheck | None = None
 ) -> ManagerConfig:
-    """vmmanager.ini and the trigger files. `host_name` and `also` as for load_client."""
+    """vmmanager.ini, the trigger files and vms.ini. `host_name` and `also` as for load_client."""
     found = Findings()
     tree = _main(path, build.MANAGER_SHAPE, found)
     folder = _folder(tree, "triggers", "triggers.d", found)
     made = build.triggers(_trees(folder, build.TRIGGER_SHAPE, found), found)
-    config = build.manager(tree, _name(tree, "manager", host_name), made, found)
+    machines = build.virtual_machines(_trees(_vms_file(tree), build.VMS_SHAPE, found), found)
+    config = build.manager(tree, _name(tree, "manager", host_name), made, machines, found)
     return _finish(config, also, found)
 
 
@@ -115,6 +116,13 @@ def _folder(tree: Tree, key: str, default: str, found: Findings) -> list[Path]:
             found.fault(paths.at(key), f"there is no folder {folder}")
         return []
     return _files(folder, found)
+
+
+def _vms_file(tree: Tree) -> list[Path]:
+    """Only a file that is named must be there."""
+    named = tree.section("paths").values.get("vms")
+    path = Path(tree.file).parent / (named or "vms.ini")
+    return [path] if named or path.exists() else []
 
 
 def _files(folder: Path, found: Findings) -> list[Path]:
@@ -197,7 +205,8 @@ def check_manager(path: Path, **options: Any) -> tuple[str, int]:
         config = load_manager(path, **options)
     except ConfigurationError as fault:
         return _refusal(fault), EXIT_BAD
-    return _approval(path, _count(config.triggers, "trigger", "triggers"), config.warnings), 0
+    counts = f"{_count(config.triggers, 'trigger', 'triggers')}, {_count(config.vms, 'VM', 'VMs')}"
+    return _approval(path, counts, config.warnings), 0
 
 
 def _refusal(error: ConfigurationError) -> str:

@@ -132,6 +132,31 @@ class ProgramConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HypervisorConfig:
+    """[hypervisor] of vmclient.ini: which back end this host has, and what it must know. Hashable."""
+
+    engine: Literal["none", "xl", "libvirt", "sim"] = "none"
+    ticks: float = 10.0  # seconds between two listings
+    timeout_s: float = 10.0  # of one listing
+    images: Path | None = None  # the image repository, as this host sees it
+    cache: Path | None = None  # local copies of images
+    saves: Path | None = None  # saved domains; None: STATE/saves
+    shared: Path | None = None  # a folder that other hosts see at the same path, for domains that cannot be moved live
+    console: Path | None = None  # where consoles are logged; None: where xenconsoled logs them, by libvirt nowhere
+    xl: tuple[str, ...] = ("xl",)
+    remote_shell: tuple[str, ...] = ("ssh", "-o", "BatchMode=yes")
+    remote_xl: str = "xl"
+    uri: str = "qemu:///system"
+    target_uri: str = "qemu+ssh://{host}/system"
+    farm: Path | None = None  # the folder of the simulated farm
+    sim_memory_bytes: int = 16 * 1024**3
+    sim_cpus: int = 8
+    sim_boot_s: float = 0.0
+    sim_shutdown_s: float = 0.0
+    sim_bridges: tuple[str, ...] = ()  # empty: any bridge will do
+
+
+@dataclass(frozen=True, slots=True)
 class ClientConfig:
     """vmclient.ini with its properties.d/."""
 
@@ -140,8 +165,9 @@ class ClientConfig:
     bus: BusConfig = BusConfig()
     log: LogConfig = field(default_factory=LogConfig)
     paths: PathsConfig = ClientPathsConfig()
+    hypervisor: HypervisorConfig = HypervisorConfig()
     plugins: tuple[str, ...] = ("plugins.system", "plugins.exec", "plugins.service", "plugins.log")
-    allow: tuple[str, ...] = ()  # commands a manager may run; default deny. `exec:NAME` allows one program
+    allow: tuple[str, ...] = ()  # commands a manager may run; default deny. `exec:NAME`: one program; `vm`: all vm-...
     services: tuple[str, ...] = ()  # services the `service` command may touch
     properties: tuple[PropertyConfig, ...] = ()
     programs: tuple[ProgramConfig, ...] = ()
@@ -184,14 +210,38 @@ class TriggerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ManagerPathsConfig(PathsConfig):
+    """[paths] of a manager. `images`: the image repository, told to vmctl; the manager itself does not open it."""
+
+    images: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VmsConfig:
+    """[vms] of vmmanager.ini: how orders on virtual machines are carried out, and how what is wanted is kept."""
+
+    parallel: int = 64  # operations at the same time, in all
+    parallel_per_host: int = 4  # and on one host; a migration counts on both
+    start_timeout_s: float = 120.0
+    stop_limit_s: float = 60.0  # a guest may take so long to shut down; then it is destroyed
+    save_timeout_s: float = 600.0  # a restore, too
+    migrate_timeout_s: float = 1800.0
+    restart_delay_s: float = 5.0  # before the first restart; doubles each time
+    restart_delay_max_s: float = 300.0
+    memory_reserve_bytes: int = 0  # of each host, never given to VMs
+
+
+@dataclass(frozen=True, slots=True)
 class ManagerConfig:
-    """vmmanager.ini with its triggers.d/."""
+    """vmmanager.ini with its triggers.d/ and vms.ini."""
 
     name: str
     bus: BusConfig = BusConfig()
     log: LogConfig = field(default_factory=LogConfig)
-    paths: PathsConfig = PathsConfig()
+    paths: ManagerPathsConfig = ManagerPathsConfig()
     triggers: tuple[TriggerConfig, ...] = ()
+    vms: tuple[VmConfig, ...] = ()
+    orders: VmsConfig = VmsConfig()
     managers: tuple[str, ...] = ()  # all configured managers, this one included; empty: this one alone
     control_group: str = ""  # unix group that may use vmctl, besides the owner
     request_timeout_s: float = 10.0

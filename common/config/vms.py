@@ -19,6 +19,7 @@ from common.hypervisor import NAMES_IN_MOTION, Disk, DomainConfig, Network
 MIB = 1024 * 1024
 BRIDGE_CHARS_MAX = 15  # Linux: IFNAMSIZ - 1
 XEN_OUI = "00:16:3e"
+DEVICE = re.compile(r"(xv|v|s|h)d[a-z]{1,2}\d{0,2}", re.ASCII)
 _XEN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,62}", re.ASCII)
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from common.protocol import Value
 from vmclient.frames import Job, Setup
-from vmclient.workers import LINES_MAX, Catalogue, Ended, Limits, Pool, Said
+from vmclient.outcomes import Catalogue, Ended, Limits, Progressed, Said
+from vmclient.workers import LINES_MAX, Pool
 
 pytestmark = pytest.mark.slow
 
@@ -177,11 +178,12 @@ class Bench:
         self.folder = folder
         self.said: list[Said] = []
         self.catalogues: list[Catalogue] = []
+        self.progress: list[Progressed] = []
         self.limits = limits or Limits(most=3)
         self.pool = Pool("reader", self.setup(), self.limits, environment={}, **options)  # type: ignore[arg-type]
 
     def setup(self) -> Setup:
-        return Setup("xen1", (), str(self.folder), {}, (), (), 1024 * 1024 * 1024)
+        return Setup("xen1", (), str(self.folder), data_bytes_max=1024 * 1024 * 1024)
 
     def start(self) -> Catalogue:
         self.pool.start()
@@ -203,6 +205,8 @@ class Bench:
                 ended.append(outcome)
             elif isinstance(outcome, Said):
                 self.said.append(outcome)
+            elif isinstance(outcome, Progressed):
+                self.progress.append(outcome)
             else:
                 self.catalogues.append(outcome)
         return ended

@@ -20,7 +20,18 @@ from common.config.shown import show
 from common.config.tree import Shape, read_tree
 
 SHAPES = [build.CLIENT_SHAPE, build.MANAGER_SHAPE, build.PROPERTY_SHAPE, build.TRIGGER_SHAPE, build.VMS_SHAPE]
-TABLES = [keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS, keys.PROGRAM, keys.PROPERTY, keys.MANAGER, keys.TRIGGER, keys.VM]
+TABLES = [
+    keys.CLIENT,
+    keys.BUS,
+    keys.LOG,
+    keys.CLIENT_PATHS,
+    keys.HYPERVISOR,
+    keys.PROGRAM,
+    keys.PROPERTY,
+    keys.MANAGER,
+    keys.TRIGGER,
+    keys.VM,
+]
 NAMES = [key.name for table in TABLES for key in table.keys] + [part.name for table in TABLES for part in table.parts]
 VALUES = [
     *"{}[]()#\"',=;%$ \t1-",
@@ -64,7 +75,7 @@ def _read_all(text: str, shape: Shape) -> Findings:
         build.client(tree, "host", (), found)
     elif shape is build.MANAGER_SHAPE:
         found.faults += tree.faults
-        build.manager(tree, "host", (), found)
+        build.manager(tree, "host", (), (), found)
     elif shape is build.PROPERTY_SHAPE:
         build.properties([tree], found)
     elif shape is build.VMS_SHAPE:

@@ -74,6 +74,19 @@ def test_the_client_its_properties_and_programs() -> None:
     ]
 
 
+def test_another_hypervisor() -> None:
+    old = host("[hypervisor]\nengine = sim\nfarm = /srv/farm\n", "")
+    new = host("[hypervisor]\nengine = xl\nticks = 5s\n", "")
+    assert differences(old, new) == [
+        "[hypervisor] engine sim -> xl",
+        "[hypervisor] ticks 10s -> 5s",
+        "[hypervisor] farm /srv/farm -> (none)",
+        "property domains: ticks 10s -> 5s",
+        "property hypervisor: ticks 10s -> 5s",
+    ]
+    assert "property domains: removed" in differences(old, host("", ""))
+
+
 def test_the_manager_itself() -> None:
     old = ManagerConfig("m1")
     new = replace(old, managers=("m1", "m2"), log=LogConfig(target="file", file=Path("/var/log/m.log")), stale_factor=2.5)

@@ -194,7 +194,7 @@ def test_check_config_says_what_there_is(tmp_path: Path) -> None:
         "vmclient.ini: good: 1 property, 0 programs",
     ]
     assert check_manager(tmp_path / "vmmanager.ini", host_name=lambda: "host") == (
-        f"{tmp_path}/vmmanager.ini: good: 1 trigger",
+        f"{tmp_path}/vmmanager.ini: good: 1 trigger, 0 VMs",
         0,
     )
 

@@ -26,8 +26,8 @@ from vmmanager.triggers.rule import faults
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
 BESIDES = {  # fields that no key of the section makes
-    "ClientConfig": {"bus", "log", "paths", "properties", "programs", "warnings"},
-    "ManagerConfig": {"bus", "log", "paths", "triggers", "warnings"},
+    "ClientConfig": {"bus", "log", "paths", "hypervisor", "properties", "programs", "warnings"},
+    "ManagerConfig": {"bus", "log", "paths", "triggers", "vms", "orders", "warnings"},
     "PropertyConfig": {"name", "where"},
     "ProgramConfig": {"name", "where"},
     "TriggerConfig": {"name", "where"},
@@ -66,7 +66,7 @@ def test_the_shipped_files_say_the_defaults(shipped: Path, comments: str) -> Non
 @pytest.mark.parametrize(
     ("file", "tables"),
     [
-        ("vmclient.ini", [keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS, keys.PROGRAM]),
+        ("vmclient.ini", [keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS, keys.HYPERVISOR, keys.PROGRAM]),
         ("vmmanager.ini", [keys.MANAGER, keys.BUS, keys.LOG, keys.MANAGER_PATHS]),
         ("properties.d/system.ini", [keys.PROPERTY]),
         ("triggers.d/farm.ini", [keys.TRIGGER]),
@@ -158,7 +158,7 @@ def test_the_examples_of_the_page_load(tmp_path: Path) -> None:
     (tmp_path / "properties.d/p.ini").write_text(_examples("properties.d/*.ini"))
     (tmp_path / "vmclient.ini").write_text(_examples("vmclient.ini") + _examples("[log]"))
     config = load_client(tmp_path / "vmclient.ini", host_name=lambda: "host")
-    assert [one.name for one in config.properties] == ["ram_free", "disk_home"]
+    assert [one.name for one in config.properties] == ["ram_free", "disk_home", "domains", "hypervisor", "images_used"]
     assert config.properties[1].named == {"path": "/home", "field": "percent"}
     (program,) = config.programs
     assert program.patterns == {"warn": r"\d{1,2}%"}
