@@ -32,7 +32,7 @@ class Job(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Which column tells the environment: each of `values` is one, all other jobs are `others`; without values each value is one."""
+    """Which column tells the environment: each of `values` is one, the others are another; without any each is one."""
 
     key: str
     values: tuple[int, ...]
@@ -68,7 +68,8 @@ def read(path: Path, split: Split) -> Trace:
 
 def parse(name: str, lines: Iterable[str], split: Split) -> Trace:
     """Raises TraceFault with the line's number."""
-    column, rows, skipped = KEYS[split.key], [], 0
+    column, skipped = KEYS[split.key], 0
+    rows: list[tuple[float, float, int, int]] = []
     for number, line in enumerate(lines, 1):
         words = line.split()
         if not words or words[0].startswith(";"):

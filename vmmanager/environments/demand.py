@@ -1,4 +1,4 @@
-"""What a policy is told and what it answers: demand, supply, settings, choice. Knows no batch system, no slot by name, no clock.
+"""What a policy is told and what it answers: demand, supply, settings, choice. Knows no batch system, no slot's name, no clock.
 
 Counts are slots unless a name says jobs. A slot is a place for one VM; an environment is a class of VMs.
 """
@@ -13,7 +13,7 @@ ENVIRONMENTS_MAX = 64
 
 
 class Demand(NamedTuple):
-    """What the batch system says of one environment. When it does not answer, `known` is false and nothing is decided on the rest."""
+    """What the batch system says of one environment. `known` is false when it does not answer; then the rest says nothing."""
 
     waiting: int  # jobs
     running: int  # jobs
@@ -48,7 +48,7 @@ class Settings:
     dead_band: float = 0.02  # share of all slots: a smaller change of the mix is not worth a switch
     hold_s: float = 900.0  # a slot serves so long before it is switched again
     switch_s: float = 300.0  # what a switch takes, without the drain
-    switches_max: int = 30  # slots that stop, start or join at the same time: spares the image server
+    switches_max: int = 10  # slots that stop, start or join at the same time: spares the image server
     utilisation_low: float = 0.9  # the policy `utilisation`: below it an environment gives slots away
     utilisation_high: float = 0.98  # from it on it takes some
     utilisation_step: int = 1  # so many slots each time
@@ -69,7 +69,7 @@ class Settings:
         return max(1, round(self.dead_band * slots))
 
 
-class Note(NamedTuple):
+class Rejected(NamedTuple):
     """What a policy did not do for one environment, and by which rule."""
 
     environment: str
@@ -86,7 +86,7 @@ class Choice:
     """The wanted mix. What to start or stop is its difference to the supply."""
 
     wanted: dict[str, int]
-    notes: tuple[Note, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
     needed: dict[str, int] = field(default_factory=dict)  # what each could use, before the others and the rules were looked at
 
 

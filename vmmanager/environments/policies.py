@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vmmanager.environments import quotas
-from vmmanager.environments.demand import Choice, Demand, Note, Policy, Settings, Supply
+from vmmanager.environments.demand import Choice, Demand, Policy, Rejected, Settings, Supply
 from vmmanager.environments.waterfill import Waterfill
 
 RUNTIME_S = 3600.0  # of jobs in an environment where none has ended yet
@@ -52,7 +52,8 @@ class Proportional:
 
 class Utilisation:
     """Feedback without a look at the queues, after COBalD's LinearController: an environment whose slots are all in use gets
-    `utilisation_step` more each time, one with idle slots that many less; as all share the same slots, one takes what another gives.
+    `utilisation_step` more each time, one with idle slots that many less. As all share the same slots, one takes what
+    another gives.
     """
 
     name = "utilisation"
@@ -95,23 +96,28 @@ class Cost:
             givers = [name for name in wanted if wanted[name] > limits.low[name]]
             if not takers or not givers:
                 break
-            gain, taker = max((_waiting_s(name, wanted[name], demand, settings, more=1), name) for name in takers)
-            loss, giver = min((_waiting_s(name, wanted[name] - 1, demand, settings, more=1), name) for name in givers)
-            price = settings.switch_s * (1 if need[giver] >= wanted[giver] else 0) * settings.quotas[giver].jobs_per_slot
-            if giver == taker or gain <= loss + price + settings.switch_s:
-                note = Note(taker, wanted[taker] + 1, wanted[taker],
-                            f"one more would save {gain:.0f} s of waiting and cost {loss + price + settings.switch_s:.0f} s")  # fmt: skip
-                return Choice(wanted, (note,), need)
+            gain, taker = max((_waiting_s(name, wanted[name], demand, settings), name) for name in takers)
+            loss, giver = min((_waiting_s(name, wanted[name] - 1, demand, settings), name) for name in givers)
+            cost = loss + _price_s(giver, wanted[giver], need, settings)
+            if giver == taker or gain <= cost:
+                rule = f"one more would save {gain:.0f} s of waiting and cost {cost:.0f} s"
+                return Choice(wanted, (Rejected(taker, wanted[taker] + 1, wanted[taker], rule),), need)
             wanted[taker] += 1
             wanted[giver] -= 1
         return Choice(wanted, (), need)
 
 
-def _waiting_s(name: str, slots: int, demand: Mapping[str, Demand], settings: Settings, more: int) -> float:
-    """Seconds of waiting, of all its jobs together, that `more` slots beside `slots` save."""
+def _price_s(giver: str, slots: int, need: Mapping[str, int], settings: Settings) -> float:
+    """What a switch costs beside the giver's waiting: the time itself, and the places in it that were of use."""
+    used = settings.quotas[giver].jobs_per_slot if need[giver] >= slots else 0
+    return settings.switch_s * (1 + used)
+
+
+def _waiting_s(name: str, slots: int, demand: Mapping[str, Demand], settings: Settings) -> float:
+    """Seconds of waiting, of all its jobs together, that one more slot beside `slots` saves."""
     asked, places = demand[name], settings.quotas[name].jobs_per_slot
     all_s = asked.waiting**2 * (RUNTIME_S if asked.runtime_s is None else asked.runtime_s) / 2 / places
-    return all_s / max(slots, TINY) - all_s / (slots + more)
+    return all_s / max(slots, TINY) - all_s / (slots + 1)
 
 
 POLICIES: dict[str, Policy] = {

@@ -1,11 +1,11 @@
-"""Hands out slots: bounds that hold for every policy, fair levels, shares. Whole numbers in and out; knows no queue and no state."""
+"""Hands out slots: bounds that hold for every policy, fair levels, shares. Whole numbers in and out; keeps no state."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from vmmanager.environments.demand import Choice, Demand, Note, Settings, Supply
+from vmmanager.environments.demand import Choice, Demand, Rejected, Settings, Supply
 
 
 class Bounds(NamedTuple):
@@ -129,7 +129,7 @@ def settled(wanted: dict[str, int], need: dict[str, int], demand: Mapping[str, D
     if moved >= band or any(_urgent(name, wanted, demand, supply, limits) for name in now):
         return Choice(wanted, (), need)
     rule = f"a change of {moved:g} is inside the dead band of {band}"
-    return Choice(now, tuple(Note(name, wanted[name], now[name], rule) for name in now if wanted[name] != now[name]), need)
+    return Choice(now, tuple(Rejected(name, wanted[name], now[name], rule) for name in now if wanted[name] != now[name]), need)
 
 
 def _urgent(name: str, wanted: Mapping[str, int], demand: Mapping[str, Demand], supply: Mapping[str, Supply],

@@ -1,4 +1,4 @@
-"""The states of a slot, as one table: a place for one VM that goes from one environment to another. Knows no batch system, no clock.
+"""The states of a slot, a place for one VM that environments take in turn, as one table. Knows no batch system, no clock.
 
 Each state has one order, which may be repeated at will: whoever takes over gives the order of the state it finds. News carry
 the `turn` they answer, so that what is said of an earlier drain or start changes nothing.

@@ -19,7 +19,9 @@ class Move(NamedTuple):
     target: str
 
 
-def supplies(slots: Iterable[Slot], jobs: Mapping[str, int], names: Iterable[str], now: float, hold_s: float) -> dict[str, Supply]:
+def supplies(
+    slots: Iterable[Slot], jobs: Mapping[str, int], names: Iterable[str], now: float, hold_s: float
+) -> dict[str, Supply]:
     """What each environment has. `jobs` counts the jobs on each slot by name; broken slots are nobody's."""
     serving, draining, broken = State.SERVING, State.DRAINING, State.BROKEN  # an enumeration's members are slow to look up
     counts = {name: [0, 0, 0, 0] for name in names}
@@ -40,8 +42,8 @@ def supplies(slots: Iterable[Slot], jobs: Mapping[str, int], names: Iterable[str
 
 def moves(slots: Sequence[Slot], jobs: Mapping[str, int], supply: Mapping[str, Supply], wanted: Mapping[str, int], now: float,
           settings: Settings) -> list[Move]:  # fmt: skip
-    """What to do to come from the slots as they are, which `supply` counts, to `wanted`. Slots on their way stay on it; one that
-    drains can be taken back or go elsewhere; idle ones are switched only while fewer than `switches_max` are away."""
+    """What to do to come from the slots as they are, which `supply` counts, to `wanted`. Slots on their way stay on it; one
+    that drains can be taken back or go elsewhere; idle ones are switched only while fewer than `switches_max` are away."""
     missing = {name: want - supply[name].slots for name, want in wanted.items()}
     if not any(missing.values()):
         return []

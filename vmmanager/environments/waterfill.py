@@ -1,4 +1,4 @@
-"""The default policy: each environment gets what it needs while there is enough, and the same level as the others when there is not.
+"""The default policy: each environment gets what it needs while there is enough, else the same level as the others. Pure.
 
 Idle slots stay where they are until somebody needs them. Quotas, hold time and dead band are kept.
 """
