@@ -61,9 +61,10 @@ class Utilisation:
     def wanted(self, demand: Mapping[str, Demand], supply: Mapping[str, Supply], settings: Settings) -> Choice:
         limits = quotas.bounds(demand, supply, settings)
         wish = {name: has.slots + _step(has, settings) for name, has in supply.items()}
-        target = quotas.clamped({name: min(wish[name], has.slots) for name, has in supply.items()}, limits)
-        target = quotas.in_order(sorted(wish, key=lambda name: (-(wish[name] > supply[name].slots), name)), wish,
-                                 limits._replace(low=target))  # fmt: skip
+        least = {name: min(wish[name], has.slots) for name, has in supply.items()}
+        target = quotas.in_order(list(supply), least, limits)
+        takers = sorted(name for name in wish if wish[name] > supply[name].slots)
+        target = quotas.in_order(takers, wish, limits._replace(low=target))
         return Choice(quotas.kept(target, supply, limits), (), wish)
 
 
