@@ -21,6 +21,8 @@ Ended = Literal["shutdown", "destroyed"]
 Progress = Callable[[str], None]
 
 _NAMESPACE = uuid.UUID("6d6b5d0c-54f2-5a0e-9d4b-7e1d5c9a2f10")  # ours: drawn once, never to change, or no old domain is ours
+DEAD: tuple[State, ...] = ("crashed", "shutdown")
+"""Halted for good and still there: nothing runs, the memory is held until the domain is destroyed."""
 NAMES_IN_MOTION: dict[str, State] = {"--incoming": "incoming", "--migratedaway": "leaving"}
 """What `xl migrate` adds to a name while the domain is on two hosts (xl_migrate.c)."""
 
@@ -200,6 +202,12 @@ class Hypervisor(Protocol):
         """Raises NoSuchDomain."""
 
     def host_info(self) -> HostInfo: ...
+
+    def kernels(self) -> dict[str, str]:
+        """Of our domains: the kernel, or where there is none the first disk; by name, in plain form."""
+
+    def rendered(self, config: DomainConfig) -> str:
+        """What `start` would hand to the hypervisor. Raises Unsupported."""
 
     def start(self, config: DomainConfig, *, limit_s: float, progress: Progress = silent) -> Domain:
         """Raises AlreadyThere, DoesNotFit. A start that fails leaves no domain behind."""

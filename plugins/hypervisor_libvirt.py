@@ -113,6 +113,16 @@ class LibvirtHypervisor:
         free = int(connection.getFreeMemory())
         return free * 1024 if connection.getType() == "TEST" else free
 
+    def kernels(self) -> dict[str, str]:
+        with self._libvirt() as connection:
+            described = {one.name(): (one.UUIDString(), xml.fromstring(one.XMLDesc(0))) for one in connection.listAllDomains(0)}
+        ours = {name: of for name, (uuid, of) in sorted(described.items()) if hv.is_ours(name, uuid)}
+        return {hv.plain_name(name): _boots_from(of) for name, of in ours.items()}
+
+    def rendered(self, config: DomainConfig) -> str:
+        with self._libvirt(config.name) as connection:
+            return self._rendered(connection, config)
+
     def _owned(self, connection: Any, name: str) -> Any:
         one = connection.lookupByName(name)
         hv.owned(self._seen(one), self.host)
@@ -146,7 +156,10 @@ class LibvirtHypervisor:
         deadline = self.clock() + limit_s
         with self._libvirt(name) as connection:
             one = self._owned(connection, name)
-            if self._seen(one).state not in ("shutdown", "dying", "crashed"):
+            state = self._seen(one).state
+            if state in hv.DEAD:
+                one.destroy()
+            elif state != "dying":
                 one.shutdown()
         while any(each.name == name for each in self.domains()):
             if self.clock() >= deadline:
@@ -285,6 +298,13 @@ class LibvirtHypervisor:
             return ""
         except OSError as fault:
             raise hv.HypervisorError(self.host, name, f"console log: {fault.strerror}") from None
+
+
+def _boots_from(domain: xml.Element) -> str:
+    """The kernel, else the first disk, else nothing."""
+    source = domain.find("devices/disk/source")
+    disk = "" if source is None else source.get("file") or source.get("dev") or ""
+    return domain.findtext("os/kernel") or disk
 
 
 def _said(fault: Any) -> str:

@@ -17,6 +17,7 @@ import msgspec
 
 from common import hypervisor as hv
 from common.hypervisor import Domain, DomainConfig, Progress, silent
+from common.render import xl as render
 from plugins.sim_world import CONSOLE_LINES_MAX, Failure, SimDomain, SimHost, SimWorld
 
 MIB = 1024 * 1024
@@ -55,6 +56,14 @@ class SimHypervisor:
             busy = sum(one.vcpus for one in host.domains.values() if not one.stopped)
             free = host.memory_free_bytes
             return hv.HostInfo(self.host, "sim", VERSION, host.memory_bytes, free, host.cpus, float(busy))
+
+    def kernels(self) -> dict[str, str]:
+        self._obey("list", "", 0.0)
+        with self._changed() as host:
+            return {name: one.boots_from for name, one in sorted(host.domains.items()) if hv.is_ours(name, one.uuid)}
+
+    def rendered(self, config: DomainConfig) -> str:
+        return config.native or render.render(config)
 
     def _seen(self, one: SimDomain) -> Domain:
         note = "" if one.stopped != "shutdown" else "halted, but still there: only destroy clears it"
@@ -122,6 +131,8 @@ class SimHypervisor:
                 vcpus=config.vcpus,
                 type=config.type,
                 boots_at=self.clock() + host.boot_s,
+                boots_from=config.kernel or config.native or next((disk.path for disk in config.disks), ""),
+                bridges=[network.bridge_name for network in config.networks],
             )
             self._place(host, one, f"{config.name} started")
             return self._seen(one)
@@ -129,6 +140,9 @@ class SimHypervisor:
     def _place(self, host: SimHost, one: SimDomain, line: str) -> None:
         """Once more under the lock, for two processes may have asked at once."""
         hv.check_new(tuple(self._seen(each) for each in host.domains.values()), one.name, self.host)
+        for bridge in one.bridges:
+            if host.bridges and bridge not in host.bridges:
+                raise hv.HypervisorError(self.host, one.name, f"Could not find bridge device {bridge}; nothing was started")
         if one.memory_bytes > host.memory_free_bytes:
             why = (
                 f"it needs {one.memory_bytes // MIB} MiB, and {host.memory_free_bytes // MIB} MiB are free; nothing was started"

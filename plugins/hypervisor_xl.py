@@ -24,19 +24,22 @@ CALL_S = 20.0  # a list or a small order takes a fraction of a second, unless xe
 POLL_S = 0.5
 LINGER_S = 5.0  # after a guest has halted, xl's own watcher clears the domain within a moment; past this nobody will
 HEAD_BYTES = 65_536
+CONSOLE = Path("/var/log/xen/console")  # where xenconsoled logs guests
 
 
 @dataclass(frozen=True, slots=True)
 class XlHypervisor:
     """`remote_shell`: how a target host is reached for migration, as one line for `xl migrate -s`. `shared`: a folder that both
-    hosts see at the same path, for domains that cannot be moved live. `clock` and `wait`: seconds."""
+    hosts see at the same path, for domains that cannot be moved live. `call_s`: for a list or a small order. `clock` and
+    `wait`: seconds."""
 
     host: str
     xl: tuple[str, ...] = ("xl",)
     remote_shell: tuple[str, ...] = ("ssh", "-o", "BatchMode=yes")
     remote_xl: str = "xl"
     shared: Path | None = None
-    console_folder: Path = Path("/var/log/xen/console")
+    console_folder: Path = CONSOLE
+    call_s: float = CALL_S
     clock: Callable[[], float] = time.monotonic
     wait: Callable[[float], None] = time.sleep
     kind: str = field(default="xl", init=False)
@@ -46,7 +49,7 @@ class XlHypervisor:
         return Xl(self.host, self.xl)
 
     def domains(self) -> tuple[Domain, ...]:
-        return self._xl.read("", xl_output.parse_list, "list", "-v", limit_s=CALL_S)
+        return self._xl.read("", xl_output.parse_list, "list", "-v", limit_s=self.call_s)
 
     def domain(self, name: str) -> Domain:
         for domain in self.domains():
@@ -55,13 +58,24 @@ class XlHypervisor:
         raise hv.NoSuchDomain(self.host, name)
 
     def host_info(self) -> hv.HostInfo:
-        found = self._xl.read("", xl_output.parse_info, "info", limit_s=CALL_S)
+        found = self._xl.read("", xl_output.parse_info, "info", limit_s=self.call_s)
         load = os.getloadavg()[0]
         return hv.HostInfo(
             self.host, "xen", found.version, found.memory_bytes, found.memory_free_bytes, found.cpus, round(load, 2)
         )
 
+    def kernels(self) -> dict[str, str]:
+        details = self._xl.read("", xl_output.parse_details, "list", "-l", limit_s=self.call_s)
+        ours = {one.name: hv.plain_name(one.name) for one in self.domains() if one.ours}
+        return {ours[name]: xl_output.boots_from(one) for name, one in sorted(details.items()) if name in ours}
+
+    def rendered(self, config: DomainConfig) -> str:
+        if not config.native:
+            return render.render(config)
+        return f"# {config.native} as it stands there, but for\n" + "".join(f"{one}\n" for one in render.overrides(config))
+
     def start(self, config: DomainConfig, *, limit_s: float, progress: Progress = silent) -> Domain:
+        deadline = self.clock() + limit_s
         hv.check_new(self.domains(), config.name, self.host)
         progress("creating the domain")
         with tempfile.NamedTemporaryFile("w", prefix="vmherd-", suffix=".cfg") as file:
@@ -69,7 +83,7 @@ class XlHypervisor:
             file.flush()
             more = render.overrides(config) if config.native else ()
             try:
-                self._xl.do(config.name, "create", config.native or file.name, *more, limit_s=limit_s)
+                self._xl.do(config.name, "create", config.native or file.name, *more, limit_s=deadline - self.clock())
             except (hv.Unavailable, hv.AlreadyThere):  # safety: what is there was not started here
                 raise
             except HypervisorError as fault:
@@ -81,7 +95,7 @@ class XlHypervisor:
         try:
             if not any(one.name == name and one.ours for one in self.domains()):
                 return "nothing of it stayed behind"
-            self._xl.do(name, "destroy", name, limit_s=CALL_S)
+            self._xl.do(name, "destroy", name, limit_s=self.call_s)
             return "what was half started has been destroyed"
         except HypervisorError as fault:
             return f"whether something of it stayed behind is not known: {fault.why}"
@@ -93,11 +107,11 @@ class XlHypervisor:
         domain = self._owned(name)
         deadline = self.clock() + limit_s
         if domain.state not in ("shutdown", "dying", "crashed"):
-            self._xl.do(name, "shutdown", "-F", name, limit_s=min(CALL_S, limit_s))
+            self._xl.do(name, "shutdown", "-F", name, limit_s=min(self.call_s, limit_s))
         if self._gone(domain, deadline):
             return "shutdown"
         if destroy:
-            self.destroy(name, limit_s=CALL_S)
+            self.destroy(name, limit_s=self.call_s)
             return "destroyed"
         raise hv.TimedOut(self.host, name, f"the guest did not shut down within {limit_s:g} s", left="it was left as it is")
 
@@ -111,7 +125,7 @@ class XlHypervisor:
             if now.state in ("shutdown", "crashed"):
                 halted_at = self.clock() if halted_at is None else halted_at
                 if self.clock() - halted_at >= LINGER_S or self.clock() >= deadline:
-                    self.destroy(now.name, limit_s=CALL_S)
+                    self.destroy(now.name, limit_s=self.call_s)
                     return True
             elif self.clock() >= deadline:
                 return False
@@ -232,13 +246,13 @@ class XlHypervisor:
     def _take_back(self, name: str, path: Path, remote: Xl) -> str:
         """safety: restored here only when the target itself says that it has no such domain, so that it never runs twice."""
         try:
-            there = remote.read(name, xl_output.parse_list, "list", "-v", limit_s=CALL_S)
+            there = remote.read(name, xl_output.parse_list, "list", "-v", limit_s=self.call_s)
         except HypervisorError:
             return f"{remote.host} does not say whether it runs there, so it was not restored here; its memory is in {path}"
         if any(hv.plain_name(one.name) == name for one in there):
             return f"{remote.host} has a domain of this name, so it was not restored here; its memory is in {path}"
         try:
-            self.restore(name, path, limit_s=CALL_S * 6)
+            self.restore(name, path, limit_s=self.call_s * 6)
             path.unlink(missing_ok=True)
             return "it runs here again"
         except HypervisorError as fault:
@@ -246,7 +260,7 @@ class XlHypervisor:
 
     def set_memory(self, name: str, memory_bytes: int, *, limit_s: float) -> None:
         self._owned(name)
-        details = self._xl.read(name, xl_output.parse_details, "list", "-l", name, limit_s=CALL_S)
+        details = self._xl.read(name, xl_output.parse_details, "list", "-l", name, limit_s=self.call_s)
         ceiling = xl_output.ceiling_bytes(details.get(name, {})) if name in details else 0
         if memory_bytes > ceiling:
             raise hv.WrongState(self.host, name, f"its memory cannot be more than {ceiling // MIB} MiB while it runs")

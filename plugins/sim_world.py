@@ -33,6 +33,8 @@ class SimDomain(msgspec.Struct):
     vcpus: int
     type: Literal["pv", "pvh", "hvm"]
     boots_at: float
+    boots_from: str = ""  # the kernel, or the first disk
+    bridges: list[str] = []
     ends_at: float | None = None
     stopped: Literal["", "paused", "shutdown", "crashed"] = ""
     watched: bool = True  # no longer after a failed save: once halted, it stays there
@@ -40,12 +42,13 @@ class SimDomain(msgspec.Struct):
 
 
 class SimHost(msgspec.Struct):
-    """`boot_s`, `shutdown_s`: time that a guest needs."""
+    """`boot_s`, `shutdown_s`: time that a guest needs. `bridges`: those that there are; empty: any will do."""
 
     memory_bytes: int = 16 * GIB
     cpus: int = 8
     boot_s: float = 0.0
     shutdown_s: float = 0.0
+    bridges: list[str] = []
     domains: dict[str, SimDomain] = {}
 
     @property
@@ -80,6 +83,13 @@ class SimWorld:
         with self._locked():
             if not self._file(name).exists():
                 self._write(self._file(name), host)
+
+    def set_host(self, name: str, wanted: SimHost) -> None:
+        """The host as it is wanted, with the domains it has."""
+        self.add_host(name, wanted)
+        with self.changed(name) as (host,):
+            for field in ("memory_bytes", "cpus", "boot_s", "shutdown_s", "bridges"):
+                setattr(host, field, getattr(wanted, field))
 
     def hosts(self) -> tuple[str, ...]:
         return tuple(sorted(path.stem for path in self.folder.glob("*.json") if path.name != FAILURES))

@@ -17,7 +17,7 @@ from common.hypervisor import NAMES_IN_MOTION, Domain, State, is_ours
 MIB = 1024 * 1024
 REASON_CHARS_MAX = 200
 _ROW = re.compile(
-    r"(?P<name>\S.*?)\s+(?P<id>\d+)\s+(?P<mem>\d+)\s+(?P<vcpus>\d+)\s+(?P<state>[r-][b-][p-][s-][c-][d-])\s+(?P<time>\d+\.\d+)"
+    r"(?P<name>\S.*?)\s+(?P<id>\d+)\s+(?P<mem>\d+)\s+(?P<vcpus>\d+)\s+(?P<state>[r-][b-][p-][s-][-rscw?][d-])\s+(?P<time>\d+\.\d+)"
     r"\s+(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\s.*",
     re.ASCII,
 )
@@ -71,13 +71,16 @@ def _state(name: str, letters: str) -> State:
     for ending, moving in NAMES_IN_MOTION.items():
         if name.endswith(ending):
             return moving
-    for letter, state in _STATES:
-        if letter in letters:
-            return state
-    return "running"
+    if letters[5] == "d":
+        return "dying"
+    if letters[4] in _REASONS:
+        return _REASONS[letters[4]]
+    return next((state for letter, state in _STATES if letter in letters), "running")
 
 
-_STATES: tuple[tuple[str, State], ...] = (("d", "dying"), ("c", "crashed"), ("s", "shutdown"), ("p", "paused"))
+_STATES: tuple[tuple[str, State], ...] = (("s", "shutdown"), ("p", "paused"))
+# why it is shut down, the fifth letter: crash, watchdog, suspended (it is being saved or moved); xl's list_domains
+_REASONS: dict[str, State] = {"c": "crashed", "w": "crashed", "s": "leaving"}
 
 
 def parse_details(text: str) -> dict[str, Mapping[str, Any]]:
@@ -95,6 +98,15 @@ def ceiling_bytes(details: Mapping[str, Any]) -> int:
         return int(details["b_info"]["max_memkb"]) * 1024
     except (ValueError, KeyError, TypeError):
         raise ValueError("xl list -l: no max_memkb") from None
+
+
+def boots_from(details: Mapping[str, Any]) -> str:
+    """Of one domain of `xl list -l`: its kernel, else its first disk, else nothing."""
+    try:
+        kernel, disks = details["b_info"].get("kernel"), details.get("disks") or [{}]
+        return str(kernel or disks[0].get("pdev_path") or "")
+    except (KeyError, TypeError, AttributeError, IndexError):
+        raise ValueError("xl list -l: neither kernel nor disks are understood") from None
 
 
 def parse_info(text: str) -> Properties:

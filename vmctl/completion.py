@@ -38,6 +38,27 @@ class Completer:
         return sorted({name for name in found if name.startswith(prefix) and _PLAIN.fullmatch(name)})
 
 
+class ImageCompleter:
+    """Names of images, or their versions too; they stand in the folder of images, not with the manager."""
+
+    def __init__(self, versions: bool) -> None:
+        self.versions = versions
+
+    def __call__(self, prefix: str, parsed_args: Namespace, **kwargs: Any) -> list[str]:
+        from common.images.manifest import ImageFault
+        from common.images.patience import Silent
+        from vmctl.image_folder import known
+
+        link = Link(socket_path(getattr(parsed_args, "socket", None)), answer_s=ANSWER_S)
+        try:
+            found = known(lambda: link.ask("settings"), getattr(parsed_args, "repository", None), ANSWER_S)
+        except (Failure, ImageFault, Silent):
+            return []
+        finally:
+            link.close()
+        return [name for name in found if name.startswith(prefix) and (self.versions or "@" not in name)]
+
+
 def _rows(link: Link, op: str) -> list[Row]:
     result = link.ask(op)
     return [row for row in result if isinstance(row, dict)] if isinstance(result, list) else []
@@ -78,6 +99,14 @@ def _keys(*states: str) -> Any:
     return lambda link: [str(row.get("name")) for row in _rows(link, "key-list") if not states or row.get("state") in states]
 
 
+def _vms(link: Link) -> Iterable[str]:
+    return _column(link, "vms", "name")
+
+
+def _vm_groups(link: Link) -> Iterable[str]:
+    return [str(row["group"]) for row in _rows(link, "vms") if row.get("group")]
+
+
 _NAMES: dict[str, Any] = {
     "client": _clients,
     "group": _groups,
@@ -91,6 +120,10 @@ _NAMES: dict[str, Any] = {
     "key-accept": _keys("pending", "changed", "rejected"),
     "key-reject": _keys("pending", "changed", "accepted"),
     "key-remove": _keys(),
+    "vm": _vms,
+    "vm-group": _vm_groups,
+    "vm-target": lambda link: ["all", *_vms(link), *_vm_groups(link)],
+    "host": lambda link: _column(link, "hosts", "name"),
 }
 
 

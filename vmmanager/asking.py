@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ class Asking:
     def __init__(self, context: Context, requests: Requests) -> None:
         self._c = context
         self._requests = requests
+        self.task_ended: Callable[[Request], None] = lambda request: None  # set by the owner
 
     def targets(self, words: Iterable[str]) -> list[str]:
         """Client names for names, groups, patterns, `all`. Raises Refused for a word that means nothing."""
@@ -48,7 +49,15 @@ class Asking:
         return sorted(found)
 
     def ask(
-        self, kind: Kind, message: Question, names: list[str], timeout_s: float, *, call: int = 0, firing: str = ""
+        self,
+        kind: Kind,
+        message: Question,
+        names: list[str],
+        timeout_s: float,
+        *,
+        call: int = 0,
+        firing: str = "",
+        task: str = "",
     ) -> tuple[int, list[Progress]]:
         """Sends to those of `names` that are on the bus. Returns the request's key and who is done with already."""
         if self._requests.full:
@@ -59,7 +68,7 @@ class Asking:
         self._c.more(call, {"targets": names, "timeout": timeout_s})
         key = self._send(message, present) if present else self._c.next_id()
         progress = self._requests.open(
-            key, kind, message, present, absent, self._c.now.mono, timeout_s, call=call, firing=firing
+            key, kind, message, present, absent, self._c.now.mono, timeout_s, call=call, firing=firing, task=task
         )
         return key, progress
 
@@ -82,11 +91,14 @@ class Asking:
                 self._c.reply(request.call, request.summary(self._c.now.mono))
                 if request.firing:
                     over += acting.ended(request)
+                if request.task:
+                    self.task_ended(request)
             elif request.ended and item.target.state == "late":
                 self._late(request, item.target)
             elif item.target.state in ("answered", "error", "late"):
                 self._c.more(request.call, piece(request, item.target))
-                item.target.readings = []  # told; the values are in the state
+                if not request.task:
+                    item.target.readings = []  # told; the values are in the state
         return over
 
     def _late(self, request: Request, target: Target) -> None:

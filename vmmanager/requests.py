@@ -35,7 +35,8 @@ class Target:
 
 @dataclass(slots=True)
 class Request:
-    """One message to many targets. `call` is the vmctl that waits, `firing` the trigger's; neither: nobody waits."""
+    """One message to many targets. `call` is the vmctl that waits, `firing` the trigger's, `task` that of a VM; none: nobody
+    waits."""
 
     key: int  # the id of its first envelope
     kind: Kind
@@ -45,6 +46,7 @@ class Request:
     deadline: float
     call: int = 0
     firing: str = ""
+    task: str = ""
     ended: bool = False
     waiting: int = 0  # targets still waiting
     ids: list[int] = field(default_factory=list)  # of all envelopes it went out in
@@ -105,12 +107,13 @@ class Requests:
         *,
         call: int = 0,
         firing: str = "",
+        task: str = "",
     ) -> list[Progress]:
         """`present` are sent to, `absent` are known and not on the bus."""
         wanted = set(getattr(message, "names", ())) if kind == "get" else set()
         targets = {name: Target(name, missing=set(wanted)) for name in present}
         targets |= {name: Target(name, "unreachable", body={"reason": "not on the bus"}) for name in absent}
-        request = Request(key, kind, message, targets, now, now + timeout_s, call, firing)
+        request = Request(key, kind, message, targets, now, now + timeout_s, call, firing, task)
         request.waiting = sum(1 for target in targets.values() if target.state == "waiting")
         self._make_room()
         self._open[key] = request

@@ -136,6 +136,7 @@ class Roll:
             _text(values.get("version")),
             boot_id,
             tuple(_texts(values.get("commands"), COMMANDS_MAX)),
+            _engine(values.get("hypervisor")),
         )
 
     def _readings(self, name: str, message: object) -> None:
@@ -248,6 +249,11 @@ def address(context: Context, names: list[str]) -> tuple[tuple[str, ...], tuple[
     if len(names) >= sum(1 for client in clients.values() if client.address):
         return (GROUP_CLIENTS,), (GROUP_CLIENTS,)
     return tuple(names), (GROUP_CLIENTS,)
+
+
+def _engine(value: Value) -> str:
+    engine = _text(value)
+    return "" if engine == "none" else engine
 
 
 def _text(value: Value) -> str:

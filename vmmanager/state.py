@@ -56,6 +56,7 @@ class Client:
     version: str = ""
     boot_id: str = ""
     commands: tuple[str, ...] = ()  # what its closed list allows
+    hypervisor: str = ""  # the engine it says it has; empty: it runs no virtual machines
     properties: dict[str, Property] = field(default_factory=dict)
     bytes: int = 0  # of all properties
     status: Status = "unseen"  # changed by Farm.turn alone
@@ -81,6 +82,7 @@ class Farm:
     leader: str = ""
     changed: set[Key] = field(default_factory=set)
     by_address: dict[str, str] = field(default_factory=dict)  # private address -> full name, connected clients only
+    hypervisors: set[str] = field(default_factory=set)  # clients that have a hypervisor
 
     def take_changed(self) -> set[Key]:
         changed, self.changed = self.changed, set()
@@ -130,9 +132,22 @@ class Farm:
 
     # --- what the client tells ------------------------------------------------------------------------------------------
 
-    def introduce(self, name: str, groups: tuple[str, ...], version: str, boot_id: str, commands: tuple[str, ...]) -> None:
+    def introduce(
+        self,
+        name: str,
+        groups: tuple[str, ...],
+        version: str,
+        boot_id: str,
+        commands: tuple[str, ...],
+        hypervisor: str = "",
+    ) -> None:
         """Its hello: the facts that are not properties."""
         client = self.clients[name]
+        client.hypervisor = hypervisor
+        if hypervisor:
+            self.hypervisors.add(name)
+        else:
+            self.hypervisors.discard(name)
         client.version, client.boot_id, client.commands = version, boot_id, commands
         self.changed.add(("client", name))
         if groups != client.groups:
@@ -200,6 +215,7 @@ class Farm:
         if client is not None:
             self._move(client, "")
             self._leave_groups(client)
+            self.hypervisors.discard(name)
             self.changed |= {("clients",), ("client", name)}
 
     def _leave_groups(self, client: Client) -> None:

@@ -285,6 +285,7 @@ VMS = Table(
     (
         Key("parallel", "whole(1, 10000)", "operations on virtual machines at the same time, in all"),
         Key("parallel_per_host", "whole(1, 64)", "and on one host, where `parallel` of its client allows it"),
+        Key("migrations_per_host", "whole(1, 64)", "of which so many migrations, on either end"),
         Key("start_timeout", "duration(1, 3600)", "a start that takes longer has failed", ("start_timeout_s",)),
         Key(
             "stop_limit", "duration(1, 3600)", "a guest may take so long to shut down; then it is destroyed", ("stop_limit_s",)

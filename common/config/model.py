@@ -222,6 +222,7 @@ class VmsConfig:
 
     parallel: int = 64  # operations at the same time, in all
     parallel_per_host: int = 4  # and on one host; a migration counts on both
+    migrations_per_host: int = 2  # of which so many migrations
     start_timeout_s: float = 120.0
     stop_limit_s: float = 60.0  # a guest may take so long to shut down; then it is destroyed
     save_timeout_s: float = 600.0  # a restore, too

@@ -27,7 +27,7 @@ def render(config: DomainConfig, driver: str, arch: str = "x86_64", console_log:
     _os(domain, config, driver, arch)
     _text(domain, "on_poweroff", "destroy")
     _text(domain, "on_reboot", "restart")
-    _text(domain, "on_crash", "destroy")
+    _text(domain, "on_crash", "preserve")
     devices = xml.SubElement(domain, "devices")
     for disk in config.disks:
         _disk(devices, disk, "xvd" if driver == "xen" else "vd")

@@ -25,10 +25,11 @@ def render(config: DomainConfig) -> str:
         f"vcpus = {config.vcpus}",
         f"vif = {_list(map(vif, config.networks))}",
         f"disk = {_list(map(disk, config.disks))}",
-        # what restarts a domain is its restart policy, by the client, so that attempts are counted and seen
+        # what restarts a domain is its restart policy, by the manager, so that attempts are counted and seen; one that has
+        # crashed stays, so that it is seen as crashed and not as gone
         'on_poweroff = "destroy"',
         'on_reboot = "restart"',
-        'on_crash = "destroy"',
+        'on_crash = "preserve"',
     ]
     return "\n".join(lines) + "\n"
 
