@@ -39,9 +39,7 @@ def parse_depends(text: str) -> dict[str, list[str]]:
     return needs
 
 
-def closure(
-    wanted: Iterable[str], without: Iterable[str], ask: Callable[[list[str]], Mapping[str, list[str]]]
-) -> list[str]:
+def closure(wanted: Iterable[str], without: Iterable[str], ask: Callable[[list[str]], Mapping[str, list[str]]]) -> list[str]:
     """The packages and all they need, but for those that match a pattern of `without`. `ask`: what packages depend on; it may
     tell of more than it was asked."""
     patterns = tuple(without)

@@ -140,7 +140,9 @@ def host_machine(name: str, number: int) -> Machine:
     )
 
 
-def host_tree(name: str, number: int, hosts: Iterable[Trusted], key: SigningKey, managers: SigningKey, hypervisor: bool) -> Tree:
+def host_tree(
+    name: str, number: int, hosts: Iterable[Trusted], key: SigningKey, managers: SigningKey, hypervisor: bool
+) -> Tree:
     """All of one host's own files. `key`: its client's; `managers`: the manager's, whose public half goes in."""
     tree = machine.layer(host_machine(name, number), hosts)
     tree.file("etc/vmherd/vmclient.ini", client_ini(name, hypervisor=hypervisor), 0o600)
