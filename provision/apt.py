@@ -36,7 +36,11 @@ class Apt:
     def __init__(self, folder: Path, release: str = "") -> None:
         self.release = release or running_release()
         self.folder = folder / self.release
-        self._options: tuple[str, ...] = ()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # apt's index, which some machines are told not to keep: without it each call costs a second
+        self._options: tuple[str, ...] = tuple(
+            f"-oDir::Cache::{name}={(self.folder / name).absolute()}" for name in ("pkgcache", "srcpkgcache")
+        )
         if self.release != running_release():
             self._other_release()
 
@@ -45,7 +49,7 @@ class Apt:
         return dependencies.closure(wanted, without, self._depends)
 
     def _depends(self, names: list[str]) -> dict[str, list[str]]:
-        return dependencies.parse_depends(self._run("apt-cache", "depends", *names, limit_s=ASK_S))
+        return dependencies.parse_depends(self._run("apt-cache", "depends", "--recurse", "--important", *names, limit_s=ASK_S))
 
     def newest(self, name: str, pattern: str) -> str:
         """What a package that only points to another points to: linux-image-amd64 -> linux-image-6.1.0-56-amd64."""
@@ -60,7 +64,6 @@ class Apt:
 
     def fetch(self, wanted: Iterable[Download]) -> list[Path]:
         """Files of packages, from the folder or the repository, their checksums looked at. Raises NotToBeHad."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         downloads = list(wanted)
         missing = [one for one in downloads if not self._good(one)]
         if missing:
@@ -88,11 +91,9 @@ class Apt:
             if path.suffix in (".list", ".sources") and path.exists():
                 text = re.sub(rf"\b{running_release()}\b", self.release, path.read_text())
                 (sources / path.name).write_text(text)
-        self._options = (
+        self._options += (
             f"-oDir::State::lists={lists.absolute()}",
             f"-oDir::Cache::archives={(self.folder / 'archives').absolute()}",
-            f"-oDir::Cache::pkgcache={(self.folder / 'packages').absolute()}",
-            f"-oDir::Cache::srcpkgcache={(self.folder / 'sources').absolute()}",
             "-oDir::Etc::sourcelist=/dev/null",
             f"-oDir::Etc::sourceparts={sources.absolute()}",
         )

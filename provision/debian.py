@@ -5,12 +5,13 @@ Only for images without a package manager: no maintainer script is run, so nothi
 
 from __future__ import annotations
 
+import functools
 import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from provision import debs
+from provision import debs, kernel
 from provision.apt import Apt
 from provision.dependencies import Download
 from provision.programs import output
@@ -64,8 +65,26 @@ def current(apt: Apt, wanted: Iterable[str], without: Iterable[str] = ()) -> lis
     return apt.versions(apt.closure(wanted, (*WITHOUT_PACKAGES, *without)))
 
 
-def current_kernel(apt: Apt) -> list[Download]:
-    return apt.versions([apt.newest(KERNEL, KERNEL_NAMES)])
+class Linux:
+    """The release's kernel and its modules, not to be an image but to be chosen from; unpacked once, when it is wanted."""
+
+    def __init__(self, apt: Apt) -> None:
+        """Raises NotToBeHad."""
+        self._apt = apt
+        self.downloads = apt.versions([apt.newest(KERNEL, KERNEL_NAMES)])
+
+    @functools.cached_property
+    def tree(self) -> Tree:
+        tree = Tree()
+        for package in self._apt.fetch(self.downloads):
+            debs.unpack(tree, package, without=WITHOUT_MODULES)
+        return tree
+
+    @functools.cached_property
+    def vmlinux(self) -> bytes:
+        """Uncompressed."""
+        (image,) = self.tree.matching("boot/vmlinuz-*")
+        return kernel.vmlinux(self.tree.read(image))
 
 
 def system(packages: Iterable[Path]) -> Tree:
@@ -80,14 +99,6 @@ def system(packages: Iterable[Path]) -> Tree:
         tree.folder(path)
     tree.folder("tmp", 0o1777)
     tree.link("var/run", "../run")
-    return tree
-
-
-def kernel(packages: Iterable[Path]) -> Tree:
-    """Kernel and modules, not to be an image but to be chosen from."""
-    tree = Tree()
-    for package in packages:
-        debs.unpack(tree, package, without=WITHOUT_MODULES)
     return tree
 
 

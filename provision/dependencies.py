@@ -39,16 +39,17 @@ def parse_depends(text: str) -> dict[str, list[str]]:
     return needs
 
 
-def closure(
-    wanted: Iterable[str], without: Iterable[str], ask: Callable[[list[str]], Mapping[str, list[str]]]
-) -> list[str]:
-    """The packages and all they need, but for those that match a pattern of `without`. `ask`: what packages depend on."""
+def closure(wanted: Iterable[str], without: Iterable[str], ask: Callable[[list[str]], Mapping[str, list[str]]]) -> list[str]:
+    """The packages and all they need, but for those that match a pattern of `without`. `ask`: what packages depend on; it may
+    tell of more than it was asked."""
     patterns = tuple(without)
     found: set[str] = set()
+    needs: dict[str, list[str]] = {}
     fresh = sorted(set(wanted))
     while fresh:
         found.update(fresh)
-        needs = ask(fresh)
+        if unknown := [name for name in fresh if name not in needs]:
+            needs |= ask(unknown)
         named = {one for name in fresh for one in needs.get(name, []) if not any(fnmatchcase(one, each) for each in patterns)}
         fresh = sorted(named - found)
     return sorted(found)

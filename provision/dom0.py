@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision import bytecode, debian, project
-from provision import kernel as kernels
+from provision import bytecode, debian, kernel, project
 from provision.apt import Apt
 from provision.cpio import archive
+from provision.debian import Linux
 from provision.modules import Modules
 from provision.project import FILES, Target
 from provision.store import Store, sources
@@ -48,16 +48,15 @@ class Dom0:
     target: Target
 
 
-def build(apt: Apt, store: Store) -> Dom0:
+def build(apt: Apt, store: Store, linux: Linux) -> Dom0:
     """From what the repository has now; what is current already is not built again. Raises NotToBeHad."""
-    packages, kernel = debian.current(apt, PACKAGES), debian.current_kernel(apt)
+    packages = debian.current(apt, PACKAGES)
     recipe = [*sources(FILES.parent), *bytecode.inputs()]
 
     def make_system(folder: Path) -> None:
-        paths = apt.fetch(packages)
-        _system(folder, paths, apt.fetch(kernel))
+        _system(folder, apt.fetch(packages), linux)
 
-    made = store.get("dom0", [*recipe, *(one.checksum for one in (*packages, *kernel))], make_system)
+    made = store.get("dom0", [*recipe, *(one.checksum for one in (*packages, *linux.downloads))], make_system)
     python, glibc = (made / "target").read_text().split()
     target = Target(python, int(glibc))
 
@@ -69,13 +68,12 @@ def build(apt: Apt, store: Store) -> Dom0:
     return Dom0(made / "xen", made / "vmlinux", (made / "system.cpio", client / "client.cpio"), sizes, target)
 
 
-def _system(folder: Path, packages: list[Path], kernel: list[Path]) -> None:
-    tree, linux = debian.system(packages), debian.kernel(kernel)
+def _system(folder: Path, packages: list[Path], linux: Linux) -> None:
+    tree = debian.system(packages)
     (xen,) = [path for path in tree if path.startswith("boot/xen-") and path.endswith(".gz")]
-    (folder / "xen").write_bytes(kernels.xen(tree.read(xen)))
-    (image,) = linux.matching("boot/vmlinuz-*")
-    (folder / "vmlinux").write_bytes(kernels.vmlinux(linux.read(image)))
-    Modules(linux).install(tree, MODULES)
+    (folder / "xen").write_bytes(kernel.xen(tree.read(xen)))
+    (folder / "vmlinux").write_bytes(linux.vmlinux)
+    Modules(linux.tree).install(tree, MODULES)
     python = debian.python_version(tree)
     _furnish(tree, python)
     (folder / "target").write_text(f"{python} {debian.glibc_minor(packages)}\n")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision import bytecode, debian, project
-from provision import kernel as kernels
+from provision import bytecode, debian, kernel, project
 from provision.apt import Apt
 from provision.cpio import archive
-from provision.debian import glibc_minor, python_version
+from provision.debian import Linux, glibc_minor, python_version
 from provision.modules import Modules
 from provision.project import FILES, Target
 from provision.store import Store, sources
@@ -31,41 +30,39 @@ class DomU:
     report: str
 
 
-def tiny(apt: Apt, store: Store) -> DomU:
+def tiny(apt: Apt, store: Store, linux: Linux) -> DomU:
     """Busybox alone: it boots, takes an address, answers pings, shuts down when asked. Raises NotToBeHad."""
-    return _build(apt, store, "domu-tiny", debian.current(apt, TINY), with_client=False)
+    return _build(apt, store, linux, "domu-tiny", TINY, with_client=False)
 
 
-def client(apt: Apt, store: Store) -> DomU:
+def client(apt: Apt, store: Store, linux: Linux) -> DomU:
     """With Python and the project's client; what its files say is laid over it, see `seal`. Raises NotToBeHad."""
-    return _build(apt, store, "domu-client", debian.current(apt, PYTHON), with_client=True)
+    return _build(apt, store, linux, "domu-client", PYTHON, with_client=True)
 
 
-def _build(apt: Apt, store: Store, kind: str, packages: list[debian.Download], *, with_client: bool) -> DomU:
-    kernel = debian.current_kernel(apt)
-    inputs = [*sources(FILES.parent), *(one.checksum for one in (*packages, *kernel)), *bytecode.inputs()]
+def _build(apt: Apt, store: Store, linux: Linux, kind: str, wanted: tuple[str, ...], *, with_client: bool) -> DomU:
+    packages = debian.current(apt, wanted)
+    inputs = [*sources(FILES.parent), *(one.checksum for one in (*packages, *linux.downloads)), *bytecode.inputs()]
     if with_client:
         inputs += project.inputs(Target("", 0))
 
     def make(folder: Path) -> None:
         paths = apt.fetch(packages)
-        linux = debian.kernel(apt.fetch(kernel))
         tree = _tree(paths, linux)
         if with_client:
             tree.merge(_python(tree, store, paths))
-        (image,) = linux.matching("boot/vmlinuz-*")
-        (folder / "kernel").write_bytes(kernels.packed(kernels.vmlinux(linux.read(image))))
-        (folder / "initrd").write_bytes(kernels.packed(b"".join(archive(tree))))
+        (folder / "kernel").write_bytes(kernel.packed(linux.vmlinux))
+        (folder / "initrd").write_bytes(kernel.packed(b"".join(archive(tree))))
         (folder / "report").write_text("\n".join(report(kind, tree.sizes(), top=6)) + "\n")
 
     made = store.get(kind, inputs, make)
     return DomU(made / "kernel", made / "initrd", (made / "report").read_text())
 
 
-def _tree(packages: list[Path], linux: Tree) -> Tree:
+def _tree(packages: list[Path], linux: Linux) -> Tree:
     tree = debian.system(packages)
     tree.remove(*WITHOUT_FILES)
-    Modules(linux).install(tree, MODULES)
+    Modules(linux.tree).install(tree, MODULES)
     debian.busybox(tree)
     for name in ("poweroff", "reboot", "halt"):
         tree.remove(f"usr/bin/{name}")
@@ -83,4 +80,4 @@ def _python(tree: Tree, store: Store, packages: list[Path]) -> Tree:
 
 def seal(initrd: bytes, own: Tree) -> bytes:
     """One domain's own files behind the common ones: the kernel unpacks one archive after the other."""
-    return initrd + kernels.packed(b"".join(archive(own)))
+    return initrd + kernel.packed(b"".join(archive(own)))

@@ -44,8 +44,8 @@ class Modules:
         return [_plain(one) for one in found[1].decode().split(",") if one] if found else []
 
     def closure(self, wanted: Iterable[str]) -> dict[str, list[str]]:
-        """Name -> all that must be loaded before it, the nearest first, as in modules.dep. What is built in needs nothing.
-        Raises ValueError for a module that does not exist."""
+        """Name -> all that must be loaded before it, what is loaded first coming last, as in modules.dep. What is built in
+        needs nothing. Raises ValueError for a module that does not exist."""
         done: dict[str, list[str]] = {}
         for name in map(_plain, wanted):
             self._follow(name, done)
@@ -59,7 +59,8 @@ class Modules:
         before: list[str] = []
         for one in self.needs(name):
             self._follow(one, done)
-            before += [each for each in (one, *done.get(one, [])) if each in done and each not in before]
+            if one in done:  # else it is built in
+                before = [each for each in before if each not in done[one] and each != one] + [one, *done[one]]
         done[name] = before
 
     def install(self, tree: Tree, wanted: Iterable[str]) -> None:

@@ -23,7 +23,9 @@ MISSING = 77  # what test programs end with that could not be run
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="python -m xenlab", description="Real Xen hosts in emulation, with the project on them.")
+    made = argparse.ArgumentParser(
+        prog="python -m xenlab", description="Real Xen hosts in emulation, with the project on them."
+    )
     made.add_argument("--folder", type=Path, default=images.CACHE / "lab", help="of the lab's files and logs")
     made.add_argument("--release", default="", help="of Debian, for the images; default: this machine's")
     made.add_argument("--hosts", type=int, default=2, choices=range(1, network.HOSTS_MAX + 1))

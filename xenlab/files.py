@@ -42,7 +42,8 @@ request_timeout = 30
 {common}state = state
 run = run
 local_keys = keys
-{images}"""
+images = {images}
+"""
 
 CLIENT_INI = """\
 [client]
@@ -107,9 +108,8 @@ def common() -> str:
     return COMMON.format(port=network.PORT, address=network.MANAGER)
 
 
-def manager_ini(images: Path | None) -> str:
-    vms = f"[vms]\nimages = {images}\n" if images else ""
-    return MANAGER_INI.format(name=MANAGER, common=common(), images=vms)
+def manager_ini(images: Path) -> str:
+    return MANAGER_INI.format(name=MANAGER, common=common(), images=images)
 
 
 def client_ini(name: str, *, hypervisor: bool) -> str:
@@ -140,7 +140,9 @@ def host_machine(name: str, number: int) -> Machine:
     )
 
 
-def host_tree(name: str, number: int, hosts: Iterable[Trusted], key: SigningKey, managers: SigningKey, hypervisor: bool) -> Tree:
+def host_tree(
+    name: str, number: int, hosts: Iterable[Trusted], key: SigningKey, managers: SigningKey, hypervisor: bool
+) -> Tree:
     """All of one host's own files. `key`: its client's; `managers`: the manager's, whose public half goes in."""
     tree = machine.layer(host_machine(name, number), hosts)
     tree.file("etc/vmherd/vmclient.ini", client_ini(name, hypervisor=hypervisor), 0o600)

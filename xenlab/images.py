@@ -10,6 +10,7 @@ from pathlib import Path
 from provision import domu
 from provision import dom0 as dom0s
 from provision.apt import Apt
+from provision.debian import Linux
 from provision.dom0 import Dom0
 from provision.domu import DomU
 from provision.store import Store
@@ -39,7 +40,8 @@ def build(say: Callable[[str], None], release: str = "", cache: Path = CACHE) ->
     """Raises NotToBeHad."""
     apt, store = Apt(cache / "packages", release), Store(cache / "images")
     say(f"images of Debian {apt.release}, kept below {cache}")
-    built = Images(dom0s.build(apt, store), domu.tiny(apt, store), domu.client(apt, store))
+    linux = Linux(apt)
+    built = Images(dom0s.build(apt, store, linux), domu.tiny(apt, store, linux), domu.client(apt, store, linux))
     for report in (built.dom0.report, built.tiny.report, built.client.report):
         for line in report.splitlines():
             if not line.startswith(" "):
