@@ -1,6 +1,6 @@
 """Debian packages from the repositories that this machine uses: what needs what, and the files. Installs nothing.
 
-Of another release than the machine's: the same sources with the release's name in the place of this one's, in folders of our own.
+Of another release than the machine's: the same sources with that release's name in place of this one's, in folders of our own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `apt-cache depends` and `apt-get --print-uris` print, read; the packages that some packages need. Text in, values out."""
+"""What `apt-cache depends` and `apt-get --print-uris` print, read; which packages some packages need. Text in, values out."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision import domu
 from provision import dom0 as dom0s
+from provision import domu
 from provision.apt import Apt
 from provision.debian import Linux
 from provision.dom0 import Dom0

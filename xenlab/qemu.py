@@ -12,8 +12,8 @@ from pathlib import Path
 PROGRAM = "qemu-system-x86_64"
 CPU = "qemu64,+svm,+npt,+nrip-save"
 XEN_WORDS = (
-    "console=com1 com1=115200,8n1 loglvl=info guest_loglvl=info no-real-mode noreboot spec-ctrl=no xpti=no ucode=no sched=credit "
-    "watchdog=0"
+    "console=com1 com1=115200,8n1 loglvl=info guest_loglvl=info no-real-mode noreboot spec-ctrl=no xpti=no ucode=no "
+    "sched=credit watchdog=0"
 )
 LINUX_WORDS = "console=hvc0 mitigations=off quiet"
 AGENT = "vmherd.agent"  # the channel by which the lab speaks to the host, whatever its network does

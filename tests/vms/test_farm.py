@@ -31,7 +31,9 @@ memory = 64G
 kernel = /boot/vmlinuz
 """
 ORDERS = "[vms]\nrestart_delay = 0.2s\n"
-HYPERVISOR = "[hypervisor]\nengine = sim\nticks = 0.5\nfarm = {folder}/simfarm\nsim_memory = 4G\nsim_boot = 0.1s\nsim_shutdown = 0.1s\n"
+HYPERVISOR = (
+    "[hypervisor]\nengine = sim\nticks = 0.5\nfarm = {folder}/simfarm\nsim_memory = 4G\nsim_boot = 0.1s\nsim_shutdown = 0.1s\n"
+)
 
 
 @pytest.fixture(name="vms")
