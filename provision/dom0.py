@@ -51,7 +51,7 @@ class Dom0:
 def build(apt: Apt, store: Store, linux: Linux) -> Dom0:
     """From what the repository has now; what is current already is not built again. Raises NotToBeHad."""
     packages = debian.current(apt, PACKAGES)
-    recipe = [*sources(FILES.parent), *bytecode.inputs()]
+    recipe: list[bytes | str] = [*sources(FILES.parent), *bytecode.inputs()]
 
     def make_system(folder: Path) -> None:
         _system(folder, apt.fetch(packages), linux)

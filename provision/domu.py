@@ -42,7 +42,11 @@ def client(apt: Apt, store: Store, linux: Linux) -> DomU:
 
 def _build(apt: Apt, store: Store, linux: Linux, kind: str, wanted: tuple[str, ...], *, with_client: bool) -> DomU:
     packages = debian.current(apt, wanted)
-    inputs = [*sources(FILES.parent), *(one.checksum for one in (*packages, *linux.downloads)), *bytecode.inputs()]
+    inputs: list[bytes | str] = [
+        *sources(FILES.parent),
+        *(one.checksum for one in (*packages, *linux.downloads)),
+        *bytecode.inputs(),
+    ]
     if with_client:
         inputs += project.inputs(Target("", 0))
 

@@ -91,12 +91,16 @@ def test_a_vm_that_fits_nowhere_is_not_started_and_says_why(vms: Farm) -> None:
     assert not any(one.name == "big1" for host in HOSTS for one in _sim(vms, host).domains())
 
 
+def _until_restarted(vms: Farm, restarts: int) -> None:
+    vms.wait("it is restarted", lambda: _vm(vms, "mail1")["restarts"] > restarts)
+
+
 def test_a_crashed_vm_is_restarted_by_its_policy_and_given_up_after_its_limit(vms: Farm) -> None:
     for _ in range(3):
         before = _vm(vms, "mail1")
         restarts = before["restarts"]
         _sim(vms, before["host"]).crash("mail1")
-        vms.wait("it is restarted", lambda restarts=restarts: _vm(vms, "mail1")["restarts"] > restarts)
+        _until_restarted(vms, restarts)
         vms.wait("it is running again", lambda: _state(vms, "mail1") == "running")
     host = _vm(vms, "mail1")["host"]
     _sim(vms, host).crash("mail1")
