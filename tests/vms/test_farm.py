@@ -48,8 +48,14 @@ def _vms(tmp_path: Path) -> Iterator[Farm]:
             made.client(name, start=False, allow=("vm", "log"))
             _append(tmp_path / name / "vmclient.ini", HYPERVISOR.format(folder=tmp_path))
             made.start_client(name)
+        made.wait("both hosts have told what they have", lambda: _told(made))
         made.wait("mail1, which is wanted running, runs", lambda: _state(made, "mail1") == "running")
         yield made
+
+
+def _told(farm: Farm) -> bool:
+    rows = farm.vmctl("m1", "host", "list", "--json").json
+    return len(rows) == len(HOSTS) and all(row["why"] is None for row in rows)
 
 
 def _append(path: Path, text: str) -> None:
@@ -79,6 +85,9 @@ def test_daily_work(vms: Farm) -> None:
     assert _vm(vms, "mail2")["host"] != _vm(vms, "mail1")["host"]  # anti_affinity
     for words in ("pause db1", "unpause db1", "reboot db1", "memory db1 600M", "save db1", "restore db1", "migrate db1"):
         _good(vms, "vm", *words.split())
+    _good(vms, "vm", "save", "db1")
+    assert vms.vmctl("m1", "vm", "start", "db1").code == 1  # it would throw its memory away
+    _good(vms, "vm", "start", "--discard", "db1")
     _good(vms, "vm", "stop", "db1")
     assert _state(vms, "db1") == "stopped"
 
