@@ -18,6 +18,7 @@ from vmmanager.vms.tasks import Phase, Task
 if TYPE_CHECKING:
     from vmmanager.vms.machines import Machines
 
+MOVABLE = ("running", "starting")
 MOVING: dict[Going, Going] = {"running": "done", "returning": "returned"}
 """What an evacuation under way becomes when its last step has ended."""
 
@@ -35,7 +36,7 @@ class Emptying:
         for domain in listing.domains:
             if domain.ours and domain.name in self._m.tasks.by_vm:
                 stays[domain.name] = f"{self._m.tasks.by_vm[domain.name].op} is under way"
-            elif domain.ours and domain.state != "running":
+            elif domain.ours and domain.state not in MOVABLE:
                 stays[domain.name] = f"it is {domain.state}, and only a running one can be moved"
             elif domain.ours:
                 names.append(domain.name)
