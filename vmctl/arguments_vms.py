@@ -30,7 +30,7 @@ def add_vms(commands: Commands) -> None:
             names = ("--on", "--to") if deed == "migrate" else ("--on",)
             completed(change, *names, dest="on", by="host", metavar="HOST", help="there, and nowhere else")
         if deed == "start":
-            change.add_argument("--discard", action="store_true", help="also saved ones: their saved memory is thrown away")
+            change.add_argument("--discard", action="store_true", help="throw the saved memory of a saved VM away")
     stop = _change(below, "stop", "ask the guests to shut down; those that do not are destroyed after the limit", "deeds:stop")
     limit = stop.add_mutually_exclusive_group()
     limit.add_argument("--limit", type=span, metavar="SPAN", help="how long a guest may take (default: as the manager is set)")

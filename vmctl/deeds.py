@@ -15,8 +15,9 @@ from vmctl.wording import names_text
 
 def change(session: Session, options: Namespace) -> int:
     """start, reboot, pause, unpause, save, restore, migrate: `options.deed`, on names; where `on` is given, there."""
-    more = {"discard": True} if getattr(options, "discard", False) else {}
-    return _operate(session, options, f"vm-{options.deed}", host=getattr(options, "on", None), **more)
+    return _operate(
+        session, options, f"vm-{options.deed}", host=getattr(options, "on", None), discard=getattr(options, "discard", None)
+    )
 
 
 def stop(session: Session, options: Namespace) -> int:

@@ -103,9 +103,11 @@ def show(session: Session, options: Namespace) -> int:
         return Exit.OK
     session.screen.facts(_facts(result, session.now))
     domains = result.get("list")
-    if domains is None:
-        session.screen.note(Styled("what runs there is not known", "yellow"), f": {result.get('why') or 'no list was told'}")
-    elif isinstance(domains, list) and domains:
+    if result.get("domains") is None:
+        last = "; this is what was told last" if domains else ""
+        why = result.get("why") or "no list was told"
+        session.screen.note(Styled("what runs there is not known", "yellow"), f": {why}{last}")
+    if isinstance(domains, list) and domains:
         session.screen.line()
         session.screen.table(DOMAIN_COLUMNS, [_domain_cells(row) for row in domains if isinstance(row, dict)])
     return Exit.OK
@@ -131,6 +133,7 @@ def _facts(row: Row, now: float) -> list[tuple[str, list[Cell]]]:
         )
     if evacuation:
         facts.append(("evacuation", [evacuation_text(evacuation).removeprefix("evacuation ")]))
+        facts += [(f"  stays {vm}", [str(why)]) for vm, why in sorted(_part(evacuation, "stays").items())]
     return facts
 
 

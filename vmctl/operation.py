@@ -145,10 +145,12 @@ def meant(session: Session, words: Sequence[str], deed: str, *, yes: bool, harsh
 
 def matched(word: str, rows: Sequence[Row]) -> list[str]:
     """The VMs that one word stands for: a VM, a group, a pattern, or `all`."""
-    own = {str(row.get("name")): str(row.get("group") or "") for row in rows if not row.get("foreign")}
+    own = {str(row.get("name")): row for row in rows if not row.get("foreign")}
     if word in own:
         return [word]
-    found = [vm for vm, group in own.items() if group == word]
-    if word == "all" or (not found and any(char in word for char in "*?[")):
-        found = [vm for vm in own if word == "all" or fnmatchcase(vm, word)]
+    if word == "all":  # what vms.ini does not define has no priority
+        return sorted(vm for vm, row in own.items() if row.get("priority") is not None)
+    found = [vm for vm, row in own.items() if row.get("group") == word]
+    if not found and any(char in word for char in "*?["):
+        found = [vm for vm in own if fnmatchcase(vm, word)]
     return sorted(found)

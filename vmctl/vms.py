@@ -9,11 +9,18 @@ from vmctl.board import where_text
 from vmctl.failure import Exit
 from vmctl.screen import Cell, Column, Styled, state
 from vmctl.session import Row, Session, count_text
-from vmctl.wording import ago_text, clean_lines, moment_text, share_text, size_text, span_text
+from vmctl.wording import ago_text, clean_lines, moment_text, names_text, share_text, size_text, span_text
 
 EVENTS_SHOWN = 8
 CONSOLE_LINE_BYTES = 400  # asked of the host for each wanted line; boot messages are shorter
 CONSOLE_BYTES_MAX = 1_048_576
+PLAIN_STATES = ("running", "stopped")  # where this is what is wanted, `vm list` gives no reason
+WHAT_TO_DO = {
+    "failed": "`vmctl vm start {vm}` tries again, and forgets the restarts",
+    "saved": "`vmctl vm restore {vm}` goes on with its memory, `vmctl vm start {vm} --discard` throws that away",
+    "lost": "it is started nowhere else until its host tells what runs there",
+    "twice": "end the wrong one by hand, on its host, before its disks are damaged",
+}
 VM_COLUMNS = (
     Column("VM"),
     Column("STATE"),
@@ -70,7 +77,8 @@ def _remark(row: Row) -> Cell:
         return Styled(task_text(task), "cyan")
     if held:
         return Styled(f"held: {held_text(held)}", "yellow")
-    return str(row.get("why") or "")
+    as_wanted = row.get("state") in PLAIN_STATES and row.get("state") == row.get("wanted")
+    return "" if as_wanted or row.get("foreign") else str(row.get("why") or "")
 
 
 def held_text(held: Any) -> str:
@@ -134,14 +142,15 @@ def _state_facts(row: Row, now: float) -> Facts:
         facts.insert(1, ("why", [str(row["why"])]))
     task = row.get("task")
     if isinstance(task, dict):
-        facts.append(("task", [Styled(task_text(task), "cyan"), f", begun {ago_text(task.get('since'), now)} ago"]))
+        by = f" by {task['by']}" if task.get("by") else ""
+        facts.append(("task", [Styled(task_text(task), "cyan"), f", ordered {ago_text(task.get('since'), now)} ago{by}"]))
     if row.get("restarts"):
         facts.append(("restarts", [str(row["restarts"])]))
     if row.get("held"):
         again = f"; `vmctl vm start {row.get('name')}` starts it, `vmctl vm stop {row.get('name')}` agrees"
         facts.append(("held", [Styled(held_text(row["held"]), "yellow"), again]))
-    elif row.get("state") == "failed":
-        facts.append(("what to do", [f"`vmctl vm start {row.get('name')}` tries again and forgets the restarts"]))
+    elif advice := WHAT_TO_DO.get(str(row.get("state"))):
+        facts.append(("what to do", [advice.format(vm=row.get("name"))]))
     return facts
 
 
@@ -173,7 +182,20 @@ def _definition_facts(definition: Any) -> Facts:
     if definition.get("native"):
         facts.append(("  config", ["a hand-written file of its own (vmctl vm render shows it)"]))
     facts += [("  network", [_network(each)]) for each in _objects(definition.get("networks"))]
-    return facts + [("  disk", [_disk(each)]) for each in _objects(definition.get("disks"))]
+    facts += [("  disk", [_disk(each)]) for each in _objects(definition.get("disks"))]
+    for key in ("hosts", "affinity", "anti_affinity"):
+        if definition.get(key):
+            facts.append((f"  {key}", [names_text(definition[key])]))
+    if definition.get("restart"):
+        facts.append(("  restart", [_restart(definition)]))
+    return facts + ([("  stands in", [str(definition["where"])])] if definition.get("where") else [])
+
+
+def _restart(definition: Row) -> str:
+    """`on_crash, at most 3 within 1h`."""
+    most = definition.get("restart_max")
+    limit = f", at most {most} within {span_text(definition.get('restart_window_s'))}" if most else ""
+    return f"{definition['restart']}{limit if definition['restart'] != 'never' else ''}"
 
 
 def _objects(value: Any) -> list[Row]:

@@ -12,7 +12,7 @@ MIB = 1024 * 1024
 WEB1: Line = {
     "name": "web1",
     "state": "running",
-    "why": "",
+    "why": "xen1.pg.infn.it lists it as running",
     "since": NOW - 10_000,
     "wanted": "running",
     "wanted_by": "file",
@@ -38,11 +38,12 @@ VMS = [
     | {
         "name": "web2",
         "state": "migrating",
+        "why": "migrate on xen1.pg.infn.it to xen2.pg.infn.it, ordered by leonello",
         "target": "xen2.pg.infn.it",
         "since": NOW + 88,
         "memory_bytes": 1536 * MIB,
         "wanted_by": "leonello",
-        "task": MOVING | {"since": NOW + 88},
+        "task": MOVING | {"since": NOW + 88, "state": "running", "by": "leonello"},
     },
     WEB1 | {"name": "mail1", "group": "", "state": "stopped", "host": None, "since": NOW - 600, "held": HELD, "why": HELD},
     WEB1
@@ -58,17 +59,17 @@ VMS = [
     WEB1
     | {
         "name": "old1",
-        "state": "unknown",
-        "host": None,
+        "state": "lost",
+        "host": "xen3.pg.infn.it",
         "since": None,
         "wanted": "stopped",
         "group": "",
-        "why": "xen3.pg.infn.it, where it was last, is lost: it may still run there",
+        "why": "it may be on xen3.pg.infn.it, which is not on the bus",
     },
     {
         "name": "somebodys",
         "state": "running",
-        "why": "",
+        "why": "xen1.pg.infn.it lists it as running; it is not ours",
         "since": None,
         "wanted": None,
         "wanted_by": None,
@@ -92,6 +93,13 @@ DEFINITION = {
     "native": "",
     "networks": [{"bridge": "br0", "mac": "00:16:3e:5c:01:02", "vlan": 12}],
     "disks": [{"device": "xvda", "path": "/dev/vg0/web1", "read_only": False, "form": "raw"}],
+    "hosts": [],
+    "affinity": [],
+    "anti_affinity": ["db1"],
+    "restart": "on_crash",
+    "restart_max": 3,
+    "restart_window_s": 3600.0,
+    "where": "/etc/vmherd/vms.ini:3: [web1]",
 }
 DOMAIN = {
     "name": "web1",
@@ -171,7 +179,7 @@ HOSTS: list[Line] = [
         "domains": 0,
         "foreign": 0,
         "maintenance": {"why": "new memory", "who": "leonello", "since": NOW - 300},
-        "evacuation": {"state": "running", "total": 5, "moved": 3, "failed": 1},
+        "evacuation": {"state": "running", "total": 5, "moved": 3, "failed": 1, "stays": {"db1": "no host has 8 GiB free"}},
         "tasks": 0,
         "why": "the load cannot be read",
     },

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from tests.vmctl.conftest import Vmctl
 from tests.vmctl.farm import Line, ScriptedManager, pieces, refuses, says
-from tests.vmctl.farm_vms import HOSTS, MIB, VM_COMMANDS, VMS
+from tests.vmctl.farm_vms import HOST, HOSTS, MIB, VM_COMMANDS, VMS
 from tests.vmctl.test_screens import check, story
 from vmctl.board import Board
 from vmctl.failure import Failure
@@ -47,7 +47,8 @@ def test_every_answer_as_json(vmctl: Vmctl, manager: ScriptedManager) -> None:
         ("vm list", "vms", {"foreign": False}),
         ("vm list web* --on xen1 --group web --foreign", "vms",
          {"pattern": "web*", "host": "xen1", "group": "web", "foreign": True}),
-        ("vm start web* --on xen1 -y", "vm-start", {"names": ["web*"], "host": "xen1"}),
+        ("vm start web1 --discard -y", "vm-start", {"names": ["web1"], "discard": True}),
+        ("vm start web* --on xen1 -y", "vm-start", {"names": ["web*"], "host": "xen1", "discard": False}),
         ("vm stop a b -y", "vm-stop", {"names": ["a", "b"], "destroy": True, "now": False}),
         ("vm stop a -y --limit 2m --no-destroy", "vm-stop", {"names": ["a"], "limit": 120.0, "destroy": False, "now": False}),
         ("vm migrate web1 --on xen2", "vm-migrate", {"names": ["web1"], "host": "xen2"}),
@@ -128,12 +129,13 @@ def test_unknown_is_never_zero_and_says_why(vmctl: Vmctl, manager: ScriptedManag
     assert lost.split("  ")[0] == "xen3.pg.infn.it"
     assert lost.count("unknown") >= 6
     assert "it left the bus" in lost
-    manager.scripts["host"] = says(HOSTS[2] | {"list": None})
+    manager.scripts["host"] = says(HOSTS[2] | {"list": HOST["list"]})
     out, err = vmctl("host", "show", "xen3.pg.infn.it")[1:]
     assert "unknown free of unknown" in out
     assert "what runs there is not known: it left the bus" in err
-    old = next(line for line in vmctl("vm", "list")[1].splitlines() if line.startswith("old1"))
-    assert old.split()[1:3] == ["unknown", "unknown"]
+    assert "this is what was told last" in err
+    theirs = next(line for line in vmctl("vm", "list", "--foreign")[1].splitlines() if line.startswith("somebodys"))
+    assert theirs.split()[4:] == ["-", "unknown", "unknown", "-", "-"]
 
 
 def test_held_and_failed_say_what_to_do(vmctl: Vmctl, manager: ScriptedManager) -> None:
@@ -141,6 +143,15 @@ def test_held_and_failed_say_what_to_do(vmctl: Vmctl, manager: ScriptedManager) 
     assert "`vmctl vm start mail1` starts it, `vmctl vm stop mail1` agrees" in vmctl("vm", "show", "mail1")[1]
     manager.scripts["vm"] = says(VMS[3])
     assert "`vmctl vm start db1` tries again" in vmctl("vm", "show", "db1")[1]
+    manager.scripts["vm"] = says(VMS[3] | {"state": "saved"})
+    assert "`vmctl vm restore db1` goes on with its memory" in vmctl("vm", "show", "db1")[1]
+
+
+def test_no_reason_is_given_for_what_is_as_wanted(vmctl: Vmctl, manager: ScriptedManager) -> None:
+    rows = {line.split()[0]: line for line in vmctl("vm", "list")[1].splitlines()}
+    assert "lists it" not in rows["web1"]
+    manager.scripts["vms"] = says([VMS[0] | {"wanted": "stopped"}])
+    assert "xen1.pg.infn.it lists it as running" in vmctl("vm", "list")[1]
 
 
 def test_detached_it_goes_when_all_tasks_are_taken_and_tells_what_was_refused(vmctl: Vmctl, manager: ScriptedManager) -> None:

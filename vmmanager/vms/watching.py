@@ -30,6 +30,7 @@ class Watchers:
     def watch(self, call: int, names: list[str], extra: dict[str, Any] | None = None) -> None:
         """From now on until each of them has ended."""
         self._calls[call] = Watch(call, set(names), self._c.now.mono, extra=extra or {})
+        self._c.more(call, {"vms": names})
         for name in names:
             self._by_vm.setdefault(name, set()).add(call)
         self._maybe_over(self._calls[call])
