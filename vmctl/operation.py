@@ -119,8 +119,8 @@ def _reasons(result: Row, key: str) -> dict[str, str]:
 
 
 def _cells(vm: str, word: str, piece: Row) -> list[Cell]:
-    said = str(piece.get("text") or "") if word == "done" and piece.get("state") in ENDED else ""
-    return [vm, state(word), where_text(piece) or "-", span_text(piece.get("elapsed")), said]
+    text = str(piece.get("text") or "") if word == "done" and piece.get("state") in ENDED else ""
+    return [vm, state(word), where_text(piece) or "-", span_text(piece.get("elapsed")), "" if text == word else text]
 
 
 def _name_failures(session: Session, failed: dict[str, str]) -> None:

@@ -164,17 +164,21 @@ def _domain_facts(domain: Any) -> Facts:
     if not isinstance(domain, dict):
         return [("domain", ["none is listed"])]
     number = f"number {domain['number']}, " if domain.get("number") is not None else ""
-    sizes = f"{size_text(domain.get('memory_bytes'))}, {_number(domain.get('vcpus'))} vcpus"
+    sizes = f"{size_text(domain.get('memory_bytes'))}, {_vcpus(domain)}"
     used = f", {span_text(domain.get('cpu_s'))} of CPU used"
     note = f"; {domain['note']}" if domain.get("note") else ""
     return [("domain", [state(domain.get("state")), f", {number}{sizes}{used}{note}"])]
+
+
+def _vcpus(row: Row) -> str:
+    return count_text(_number(row.get("vcpus")), "vcpu") if row.get("vcpus") != 1 else "1 vcpu"
 
 
 def _definition_facts(definition: Any) -> Facts:
     if not isinstance(definition, dict):
         return [("definition", ["none: it is not in vms.ini"])]
     most = f" (at most {size_text(definition['memory_max_bytes'])})" if definition.get("memory_max_bytes") else ""
-    head = f"{definition.get('type')}, {size_text(definition.get('memory_bytes'))}{most}, {definition.get('vcpus')} vcpus"
+    head = f"{definition.get('type')}, {size_text(definition.get('memory_bytes'))}{most}, {_vcpus(definition)}"
     facts: Facts = [("definition", [head])]
     for key in ("image", "kernel", "initrd", "cmdline"):
         if definition.get(key):
@@ -239,7 +243,8 @@ def _event_facts(events: list[Row], now: float) -> Facts:
 
 
 def _event(row: Row) -> str:
-    return f"{row.get('text')} (by {row['who']})" if row.get("who") else str(row.get("text"))
+    text = str(row.get("text")).removeprefix(f"vm {row.get('subject')}: ")
+    return f"{text} (by {row['who']})" if row.get("who") else text
 
 
 def render(session: Session, options: Namespace) -> int:

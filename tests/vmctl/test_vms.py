@@ -147,6 +147,13 @@ def test_held_and_failed_say_what_to_do(vmctl: Vmctl, manager: ScriptedManager) 
     assert "`vmctl vm restore db1` goes on with its memory" in vmctl("vm", "show", "db1")[1]
 
 
+def test_the_last_events_do_not_repeat_the_name(vmctl: Vmctl, manager: ScriptedManager) -> None:
+    event = {"at": 1.0, "kind": "vm", "subject": "web1", "text": "vm web1: stopped -> running (xen1 lists it)", "who": "root"}
+    manager.scripts["events"] = pieces({}, event)
+    assert "  stopped -> running (xen1 lists it) (by root)\n" in vmctl("vm", "show", "web1")[1]
+    assert manager.asked[-1] == ("events", {"subject": "web1", "limit": 8, "follow": False})
+
+
 def test_no_reason_is_given_for_what_is_as_wanted(vmctl: Vmctl, manager: ScriptedManager) -> None:
     rows = {line.split()[0]: line for line in vmctl("vm", "list")[1].splitlines()}
     assert "lists it" not in rows["web1"]
