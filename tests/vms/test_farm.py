@@ -162,11 +162,3 @@ def test_a_restarted_manager_finds_all_as_it_was(vms: Farm) -> None:
     vms.wait("it is seen", lambda: _state(vms, "mail1") == "running")
     assert _vm(vms, "mail1")["host"] == host
     assert _vm(vms, "mail1")["held"] is None
-
-
-def test_detached_it_tells_what_was_taken_and_what_was_refused(vms: Farm) -> None:
-    said = vms.vmctl("m1", "vm", "start", "mail2", "db1", "big1", "--detach")
-    assert said.code == 1
-    assert "start of 2 VMs is under way" in said.err
-    assert "failed big1: no host can take it" in said.err
-    vms.wait("they run", lambda: _state(vms, "mail2") == _state(vms, "db1") == "running")
