@@ -9,8 +9,8 @@ from common.config.model import Code, ConfigurationError, Where
 from tests.environments.worlds import World, worlds
 from vmmanager.environments import quotas
 from vmmanager.environments.demand import Choice, Demand, Policy, Quota, Settings, Supply
-from vmmanager.environments.expression import Expression
 from vmmanager.environments.explain import explained
+from vmmanager.environments.expression import Expression
 from vmmanager.environments.policies import POLICIES
 
 
