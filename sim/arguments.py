@@ -7,10 +7,9 @@ import os
 from pathlib import Path
 
 from sim import synthetic
-from sim.batch import Plan
+from sim.batch import Plan, own
 from sim.swf import Trace
 from vmmanager.environments.demand import Quota, Settings
-from vmmanager.environments.expression import Expression
 from vmmanager.environments.policies import POLICIES, Static
 
 SLOTS_MAX = 100_000
@@ -106,12 +105,12 @@ def plan_of(wanted: argparse.Namespace, trace: Trace) -> Plan:
 
 
 def policies(text: str, expression: str) -> list[str]:
-    """Raises ValueError."""
+    """Raises ValueError, or CodeFault for the expression."""
     names = [name for name in POLICIES if name != Static.name] if text == "all" else text.split(",")
     unknown = [name for name in names if name not in POLICIES]
     if unknown:
         raise ValueError(f"--policy {unknown[0]}: there are {', '.join(POLICIES)}")
-    return [*names, Expression.name] if expression else names
+    return [*names, own(expression).name] if expression else names
 
 
 def _quota(text: str, trace: Trace) -> tuple[str, Quota]:

@@ -46,12 +46,17 @@ class Done(NamedTuple):
     figures: Figures
 
 
+def own(text: str) -> Expression:
+    """The operator's policy. Raises CodeFault."""
+    return Expression(Code(text, Where("--expr", 1, "", "")))
+
+
 def tasks(contenders: list[str], loads: list[float], shakes: int) -> list[Task]:
     return [Task(*each) for each in product(loads, range(shakes + 1), contenders)]
 
 
 def results(trace: Trace, plan: Plan, wanted: list[Task], processes: int) -> Iterator[Done]:
-    """In the order of `wanted`. Raises Starved, or CodeFault for the expression."""
+    """In the order of `wanted`. Raises Starved."""
     if processes == 1 or len(wanted) == 1:
         yield from (result(trace, plan, task) for task in wanted)
         return
@@ -96,9 +101,7 @@ def _quotas(trace: Trace, plan: Plan) -> dict[str, Quota]:
 
 
 def _policy(contender: str, plan: Plan) -> Policy:
-    if contender == Expression.name:
-        return Expression(Code(plan.expression, Where("--expr", 1, "", "")))
-    return POLICIES[contender]
+    return own(plan.expression) if contender == Expression.name else POLICIES[contender]
 
 
 def _even(slots: int, environments: int) -> list[int]:

@@ -71,9 +71,9 @@ def split(trace: Trace, slots: Sequence[int], jobs_per_slot: int) -> list[float]
 
 
 def shares(trace: Trace) -> list[float]:
-    """The share of each environment in all work."""
+    """The share of each environment in all work; even where there is none."""
     work_s = [sum(job.run_s for job in jobs) for jobs in streams(trace)]
-    return [work / (sum(work_s) or 1.0) for work in work_s]
+    return [work / sum(work_s) if sum(work_s) else 1 / len(work_s) for work in work_s]
 
 
 class BestSplit:

@@ -19,29 +19,29 @@ HEAD = """\
 ; Version: 2.2
 ; Computer: none; made by python -m sim.synthetic
 ; Note: group 1 sends long jobs by day, group 2 bursts of short ones at any hour
-; MaxProcs: 20
 """
 
 
-def text() -> str:
+def text(days: int = DAYS, scale: float = 1.0) -> str:
+    """So many days; `scale` times as many jobs, for a farm that is larger by as much."""
     chance = Random(SEED)
-    jobs = sorted(_long(chance) + _bursts(chance))
+    jobs = sorted(_long(chance, days, scale) + _bursts(chance, days, scale))
     return HEAD + "".join(_line(number, *job) for number, job in enumerate(jobs, 1))
 
 
-def _long(chance: Random) -> list[tuple[int, int, int, int]]:
+def _long(chance: Random, days: int, scale: float) -> list[tuple[int, int, int, int]]:
     """(submit, run, user, group) of the jobs that people send in working hours, fewer at weekends."""
     jobs = []
-    for day in range(DAYS):
-        for _ in range(LONG_A_DAY if day % 7 < 5 else LONG_A_DAY // 3):
+    for day in range(days):
+        for _ in range(round(scale * (LONG_A_DAY if day % 7 < 5 else LONG_A_DAY // 3))):
             submit = day * DAY_S + int(chance.triangular(7 * 3600, 22 * 3600, 14 * 3600))
             jobs.append((submit, min(LONG_MAX_S, 60 + int(chance.expovariate(1 / LONG_S))), 1 + chance.randrange(6), 1))
     return jobs
 
 
-def _bursts(chance: Random) -> list[tuple[int, int, int, int]]:
+def _bursts(chance: Random, days: int, scale: float) -> list[tuple[int, int, int, int]]:
     jobs, at = [], 0.0
-    while (at := at + chance.expovariate(BURSTS_A_DAY / DAY_S)) < DAYS * DAY_S:
+    while (at := at + chance.expovariate(scale * BURSTS_A_DAY / DAY_S)) < days * DAY_S:
         user = 11 + chance.randrange(4)
         for number in range(chance.randrange(20, BURST_JOBS_MAX)):
             jobs.append((int(at) + 2 * number, min(SHORT_MAX_S, 20 + int(chance.expovariate(1 / SHORT_S))), user, 2))
