@@ -39,6 +39,7 @@ bench: venv
 	$(V)/python -m bench.execute
 	$(V)/python -m bench.triggers
 	$(V)/python -m bench.client_rest
+	$(V)/python -m bench.batch
 
 # The prototype's four plots; takes about half an hour.
 bench-plots: venv

@@ -8,12 +8,14 @@ setup(
     description="A pair of daemons that manage virtual machines on a farm",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["common*", "plugins*", "vmclient*", "vmctl*", "vmmanager*"]),
+    packages=find_packages(include=["common*", "plugins*", "sim*", "vmclient*", "vmctl*", "vmmanager*"]),
+    package_data={"sim": ["traces/*.swf.gz"]},
     install_requires=["configobj", "pynacl", "msgspec", "psutil", "python-daemon", "rich", "argcomplete"],
     extras_require={
         "test": ["hypothesis", "mypy", "pytest", "pytest-timeout", "pytest-xdist", "ruff", "types-psutil"],
         "fuzz": ["atheris"],
         "bench": ["matplotlib"],
+        "plots": ["matplotlib"],  # of vmsim
         "libvirt": ["libvirt-python"],  # builds against libvirt-dev; the distribution's python3-libvirt does as well
     },
     entry_points={
@@ -22,6 +24,7 @@ setup(
             "vmmanager = vmmanager.__main__:main",
             "vmclient = vmclient.__main__:main",
             "vmctl = vmctl.__main__:main",
+            "vmsim = sim.__main__:main",
         ]
     },
 )

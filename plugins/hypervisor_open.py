@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from common.config.model import HypervisorConfig
-from common.hypervisor import Hypervisor, Unsupported
+from common.hypervisor import Hypervisor, Unavailable, Unsupported
 from common.plugin import Site
 
 MARGIN_SHARE = 0.1  # of `timeout`: a listing is given up so much earlier, so that the reason can still be said
@@ -60,5 +60,8 @@ def _sim(host: str, config: HypervisorConfig) -> Hypervisor:
         shutdown_s=config.sim_shutdown_s,
         bridges=list(config.sim_bridges),
     )
-    SimWorld(config.farm).set_host(host, wanted)
+    try:
+        SimWorld(config.farm).set_host(host, wanted)
+    except OSError as fault:
+        raise Unavailable(host, "", f"the simulated farm in {config.farm} cannot be used: {fault.strerror}") from None
     return SimHypervisor(host, config.farm)

@@ -6,12 +6,11 @@ what is wanted is the manager's to know.
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common import hypervisor as hv
 from common.hypervisor import Domain, Hypervisor
@@ -58,12 +57,14 @@ def hypervisor(site: Site) -> dict[str, Value]:
 @reader("images_used")
 def images_used(site: Site) -> dict[str, Value]:
     """By VM, the NAME@VERSION it runs from."""
+    from common.images import image_of
+
     repository, cache = site.hypervisor.images, site.hypervisor.cache
     if repository is None and cache is None:
         return {}
     with _or_unknown():
         kernels = open_hypervisor(site).kernels()
-    found = {vm: _images().image_of(path, repository, cache) for vm, path in kernels.items()}
+    found = {vm: image_of(path, repository, cache) for vm, path in kernels.items()}
     return {vm: image for vm, image in found.items() if image}
 
 
@@ -233,20 +234,18 @@ def _defined(vm: str, definition: dict[str, Value]) -> VmConfig:
 @contextmanager
 def _image(site: Site, wanted: VmConfig) -> Iterator[tuple[ImageFiles | None, str]]:
     """The files of its image and NAME@VERSION; kept from being cleared away as long as this lasts."""
+    from common.images import ImageFault, resolve
+
     if not wanted.image:
         yield None, ""
         return
-    images, config = _images(), site.hypervisor
+    repository, cache = site.hypervisor.images, site.hypervisor.cache
     try:
-        found = images.resolve(config.images, config.cache, wanted.image, site.progress, limit_s=_limit_s(site))
-    except images.ImageFault as fault:
+        found = resolve(repository, cache, wanted.image, site.progress, limit_s=_limit_s(site))
+    except ImageFault as fault:
         raise CommandFailed(f"{wanted.name} on {site.client}: {fault}; nothing was started") from None
     with found:
         yield found.files, found.image
-
-
-def _images() -> Any:
-    return importlib.import_module("common.images")
 
 
 @contextmanager

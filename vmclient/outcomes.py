@@ -22,6 +22,7 @@ class Limits:
     hanging_max: int = 16
     jobs_max: int = 5000  # of one worker, so that what a plugin leaks stays bounded
     queue_max: int = 10_000
+    steps_max: int = 100_000  # of progress, told by one job: ten a second for three hours
     keep_strays: bool = False  # processes that a job left behind may live on (commands that start something)
 
 

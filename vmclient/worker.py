@@ -155,7 +155,8 @@ class Worker:
     def _progress(self, text: str, share: float | None = None) -> None:
         if os.getpid() == self._pid:
             known = None if share is None else min(1.0, max(0.0, float(share)))
-            self._say(Progress(str(text)[:TEXT_CHARS_MAX], known))
+            said = str(text)[:TEXT_CHARS_MAX].encode(errors="replace").decode()
+            self._say(Progress(said, known))
 
     def _stay_parent(self) -> None:
         """A plugin that forked and returned in both: the copy must not answer."""

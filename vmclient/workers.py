@@ -21,7 +21,6 @@ from vmclient.outcomes import Catalogue, Ended, Limits, Outcome, Progressed, Sai
 from vmclient.process import OUTPUT_BYTES_MAX, KillGroup, Process, state_of
 
 LINES_MAX = 1_000  # logged by one job; a worker itself lets through far less, so it is not itself any more
-PROGRESS_MAX = 100_000  # told by one job: ten a second for three hours
 Clock = Callable[[], float]
 
 
@@ -240,8 +239,8 @@ class Pool:
             self._outcomes.append(Said(f"{worker.job.plugin if worker.job else 'plugin'}: {what.text}", level))
         elif isinstance(what, Progress) and worker.state == "busy":
             worker.steps, worker.progress = worker.steps + 1, what
-            if worker.steps > PROGRESS_MAX:
-                self._kill(worker, f"it told its progress more than {PROGRESS_MAX} times")
+            if worker.steps > self.limits.steps_max:
+                self._kill(worker, f"it told its progress more than {self.limits.steps_max} times")
         elif isinstance(what, Importing) and worker.state == "starting":
             worker.module, worker.deadline = what.module, now + self.limits.import_s
         elif isinstance(what, Ready) and worker.state == "starting":

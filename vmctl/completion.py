@@ -99,6 +99,14 @@ def _keys(*states: str) -> Any:
     return lambda link: [str(row.get("name")) for row in _rows(link, "key-list") if not states or row.get("state") in states]
 
 
+def _vms(link: Link) -> Iterable[str]:
+    return _column(link, "vms", "name")
+
+
+def _vm_groups(link: Link) -> Iterable[str]:
+    return [str(row["group"]) for row in _rows(link, "vms") if row.get("group")]
+
+
 _NAMES: dict[str, Any] = {
     "client": _clients,
     "group": _groups,
@@ -112,6 +120,10 @@ _NAMES: dict[str, Any] = {
     "key-accept": _keys("pending", "changed", "rejected"),
     "key-reject": _keys("pending", "changed", "accepted"),
     "key-remove": _keys(),
+    "vm": _vms,
+    "vm-group": _vm_groups,
+    "vm-target": lambda link: ["all", *_vms(link), *_vm_groups(link)],
+    "host": lambda link: _column(link, "hosts", "name"),
 }
 
 

@@ -47,15 +47,17 @@ class Link:
         on_more: Callable[[Piece], None] = lambda piece: None,
         on_slow: Callable[[], None] = lambda: None,
         follow: bool = False,
+        patient: bool = False,
     ) -> Any:
         """The `result` of one operation; each `more` goes to on_more. `follow`: there may be nothing to say for hours.
 
-        A `more` with `timeout` tells how long the manager itself is going to wait, and so must we."""
+        A `more` with `timeout` tells how long the manager itself is going to wait, and so must we. `patient`: a migration has
+        nothing to say for minutes; the wait goes on as long as the manager answers another connection."""
         self._send({"op": op, "args": {key: value for key, value in (args or {}).items() if value is not None}})
         limit_s = None if follow else self._answer_s
         slow_at: float | None = time.monotonic() + SLOW_S
         while True:
-            line, slow_at = self._line(limit_s, slow_at, on_slow)
+            line, slow_at = self._line(limit_s, slow_at, on_slow, patient)
             answer = _parsed(line, self.path)
             if "more" not in answer:
                 return _result(answer)
@@ -82,7 +84,9 @@ class Link:
             self.close()
             raise _why_unreachable(self.path, fault) from None
 
-    def _line(self, limit_s: float | None, slow_at: float | None, on_slow: Callable[[], None]) -> tuple[bytes, float | None]:
+    def _line(
+        self, limit_s: float | None, slow_at: float | None, on_slow: Callable[[], None], patient: bool
+    ) -> tuple[bytes, float | None]:
         """The next line, and when on_slow is due (None: it was called)."""
         assert self._socket is not None
         give_up_at = None if limit_s is None else time.monotonic() + limit_s
@@ -95,8 +99,11 @@ class Link:
             if slow_at is not None and now >= slow_at:
                 on_slow()
                 slow_at = None
-            if give_up_at is not None and now >= give_up_at:
-                raise self._broken(f"said nothing for {limit_s:.0f} s: it hangs or is stopped")
+            if limit_s is not None and give_up_at is not None and now >= give_up_at:
+                if not patient:
+                    raise self._broken(f"said nothing for {limit_s:.0f} s: it hangs or is stopped")
+                self._see_that_it_lives()
+                give_up_at = time.monotonic() + limit_s
             due = [at for at in (slow_at, give_up_at) if at is not None]
             self._receive(min(due) - now if due else None)
         line = bytes(self._rest[:end])
@@ -115,6 +122,14 @@ class Link:
         if not data:
             raise self._broken("closed the connection before it had answered: it was stopped or has died")
         self._rest += data
+
+    def _see_that_it_lives(self) -> None:
+        """Raises Failure where the manager does not answer somebody else either."""
+        other = Link(self.path, answer_s=self._answer_s)
+        try:
+            other.ask("status")
+        finally:
+            other.close()
 
     def _broken(self, what: str) -> Failure:
         self.close()

@@ -10,7 +10,7 @@ from typing import Any
 from vmctl.failure import Exit, usage
 from vmctl.screen import Cell, Column, Styled, state
 from vmctl.session import Row, Session, count_text
-from vmctl.wording import moment_at, moment_text, operands_text, source_lines, span_s, span_text, wish_text
+from vmctl.wording import ago_text, moment_at, moment_text, operands_text, source_lines, span_s, span_text, wish_text
 
 SOURCE_BYTES_MAX = 1_048_576
 FIRINGS_SHOWN = 10
@@ -39,10 +39,6 @@ def _urgency(word: Any) -> int:
     return URGENT.index(word) if word in URGENT else 0
 
 
-def _ago(at: Any, now: float) -> str:
-    return span_text(max(0.0, now - at)) if isinstance(at, (int, float)) and at > 0 else "-"
-
-
 def _trigger_cells(row: Row, now: float) -> list[Cell]:
     why = str(row.get("why") or "")
     notes = ["dry run"] if row.get("dry_run") else []
@@ -52,10 +48,10 @@ def _trigger_cells(row: Row, now: float) -> list[Cell]:
     return [
         str(row.get("name")),
         state(row.get("state")),
-        _ago(row.get("since"), now),
+        ago_text(row.get("since"), now),
         _counts(row.get("subjects")),
         str(row.get("fired", "-")),
-        _ago(row.get("last_fired"), now),
+        ago_text(row.get("last_fired"), now),
         str(row.get("severity") or ""),
         "; ".join([*([why] if why else []), *notes]),
     ]
@@ -88,7 +84,7 @@ def _list(result: Row, key: str) -> list[Any]:
 
 
 def _trigger_facts(result: Row, now: float) -> list[tuple[str, list[Cell]]]:
-    since = f" for {_ago(result.get('since'), now)}" if result.get("since") else ""
+    since = f" for {ago_text(result.get('since'), now)}" if result.get("since") else ""
     facts: list[tuple[str, list[Cell]]] = [
         ("trigger", [str(result.get("name")), f" ({result.get('severity')})"]),
         ("defined", [str(result.get("where"))]),
@@ -133,7 +129,7 @@ def _subjects(session: Session, rows: list[Row]) -> None:
             [
                 str(row.get("subject") or "-"),
                 state(row.get("state")),
-                _ago(row.get("since"), session.now),
+                ago_text(row.get("since"), session.now),
                 str(row.get("why") or ""),
                 operands_text(row.get("operands")),
             ]

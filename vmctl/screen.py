@@ -51,6 +51,9 @@ STATE_STYLES = {
     "late": "yellow", "silent": "yellow", "pending": "yellow", "unknown": "yellow", "flapping": "yellow", "stale": "yellow",
     "lost": "red", "unreachable": "red", "error": "red", "firing": "bold red", "rejected": "red", "changed": "bold red",
     "disabled": "dim", "silenced": "dim", "dry run": "dim",
+    "running": "green", "done": "green", "starting": "cyan", "stopping": "cyan", "migrating": "cyan", "saving": "cyan",
+    "restoring": "cyan", "incoming": "cyan", "leaving": "cyan", "paused": "yellow", "held": "yellow", "maintenance": "yellow",
+    "failed": "bold red", "crashed": "bold red", "stopped": "dim", "saved": "dim", "queued": "dim", "foreign": "dim",
 }  # fmt: skip
 
 

@@ -48,7 +48,7 @@ class Watch:
             return
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        signal.signal(signal.SIGTERM, _terminated)  # the cursor is hidden now and must come back
+        signal.signal(signal.SIGTERM, terminated)  # the cursor is hidden now and must come back
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=BAR_CELLS),
@@ -92,5 +92,6 @@ def awaited_text(names: list[str], room: int) -> str:
     return f"waiting for {len(names)}" if len(names) > 1 else ""
 
 
-def _terminated(signum: int, frame: FrameType | None) -> None:
+def terminated(signum: int, frame: FrameType | None) -> None:
+    """What SIGTERM does while something is drawn: the end as an exception, so that the drawing is taken away first."""
     raise SystemExit(128 + signum)

@@ -9,6 +9,7 @@ from typing import Any
 
 MARKS_MAX = 3  # combining marks on one letter; more of them paint over the neighbouring lines
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_SIZES = (("TiB", 1024**4), ("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024))
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhdw]?)")
 
 
@@ -72,6 +73,24 @@ def span_text(seconds: Any) -> str:
     large, small = ("m", "s") if whole < 3600 else ("h", "m") if whole < 86400 else ("d", "h")
     rest = whole % _UNIT_S[large] // _UNIT_S[small]
     return f"{whole // _UNIT_S[large]}{large}" + (f"{rest:02d}{small}" if rest else "")
+
+
+def ago_text(at: Any, now: float) -> str:
+    """How long ago a moment (seconds since the epoch) was; `-` where there was none."""
+    return span_text(max(0.0, now - at)) if _is_number(at) and at > 0 else "-"
+
+
+def size_text(count: Any) -> str:
+    """Bytes as people say them, with at most one decimal: 512 MiB, 1.5 GiB. Unknown is `unknown`, never zero."""
+    if not _is_number(count):
+        return "unknown"
+    unit, step = next(((unit, step) for unit, step in _SIZES if abs(count) >= step), ("B", 1))
+    return f"{count / step:.1f}".removesuffix(".0") + f" {unit}"
+
+
+def share_text(share: Any) -> str:
+    """A part of the whole, 0 to 1, in percent; empty where it is not known."""
+    return f"{share:.0%}" if _is_number(share) and 0 <= share <= 1 else ""
 
 
 def moment_text(at: Any, now: float) -> str:

@@ -10,6 +10,7 @@ from vmmanager.context import Context, Refused
 from vmmanager.events import Wish
 from vmmanager.requests import Kind, Progress, Request
 from vmmanager.triggers.effects import Act, Planned
+from vmmanager.vms.tasks import PREFIX
 
 NAMED_MAX = 5  # names in one sentence
 
@@ -67,6 +68,8 @@ class Acting:
             parameters = wish.arguments.get("parameters")
             if not command:
                 raise Refused("usage", "no command is named")
+            if command.startswith(PREFIX):  # safety: it would pass by what keeps a VM from running twice
+                raise Refused("refused", f"{command} is not for triggers: it would be ordered without a look where the VM is")
             message = Execute(
                 execution=planned.execution,
                 command=command,

@@ -97,7 +97,8 @@ class Asking:
                 self._late(request, item.target)
             elif item.target.state in ("answered", "error", "late"):
                 self._c.more(request.call, piece(request, item.target))
-                item.target.readings = []  # told; the values are in the state
+                if not request.task:
+                    item.target.readings = []  # told; the values are in the state
         return over
 
     def _late(self, request: Request, target: Target) -> None:

@@ -54,6 +54,9 @@ class Decisions:
             if address:
                 m.roll.greet([address], leading=m.leadership.leading)
             return
+        if verb in ("vm", "vm-host"):
+            m.machines.decided(verb, arguments, own=sender == m.context.name)
+            return
         if verb == "unsilence":
             self.ended_silences.note(str(arguments.get("id")), arguments, m.context.now.wall)
             self._keep_ended()
@@ -64,7 +67,12 @@ class Decisions:
     def rows(self) -> list[Row]:
         """What a newcomer is told."""
         ended = self.ended_silences.row()
-        return [*self._m.keys.rows(), *self._m.engine.rows(), *([(*ENDED_ROW, ended)] if ended else [])]
+        return [
+            *self._m.keys.rows(),
+            *self._m.engine.rows(),
+            *self._m.machines.rows(),
+            *([(*ENDED_ROW, ended)] if ended else []),
+        ]
 
     def told(self, rows: list[Row]) -> None:
         """The leader's rows take the place of ours; what was decided here later than there goes back to it."""
@@ -79,6 +87,7 @@ class Decisions:
         if (keys or own) and address:
             offer: dict[str, Value] = {"keys": keys, "rows": [list(row) for row in own]}
             m.context.send(ClbControl(verb="offer", values=offer), (m.leadership.leader,), (address,))
+        m.machines.told(rows)
         self._replace_rules([row for row in rows if row[0] in ENGINE_TABLES])
         m.context.note(f"manager {m.context.name}: has the state of {m.leadership.leader} ({len(rows)} rows)")
         m.roll.fetch_all()

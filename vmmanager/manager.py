@@ -52,6 +52,8 @@ from vmmanager.roll import Roll
 from vmmanager.triggers.effects import Act, Effect, Tell
 from vmmanager.triggers.engine import Engine
 from vmmanager.triggers.rule import Guard, unguarded
+from vmmanager.vms.machines import TABLES as MACHINE_TABLES
+from vmmanager.vms.machines import Machines
 
 TICK_S = 1.0
 CLOCK_SET_S = 2.0  # the wall clock moved so much against the monotonic one: somebody has set it
@@ -88,12 +90,14 @@ class Manager:
         self.requests = Requests()
         self.asking = Asking(self.context, self.requests)
         self.acting = Acting(self.context, self.asking)
+        self.machines = Machines(self.context, self.asking, self.peers.tell)
         self.followers = Followers(self.context)
         self.engine = Engine(config.triggers, config, now, guard)
         self._acks: dict[str, _Ack] = {}
         self._fill_until = now.mono + FILL_S  # monotonic; until then, or until all are named, no trigger is looked at
         self._filled = False
         self._promoted = False
+        self._ticked = False
         self._clock = now.wall - now.mono
 
     # --- the step -------------------------------------------------------------------------------------------------------
@@ -114,6 +118,7 @@ class Manager:
         self._clock += by_s
         if abs(by_s) > CLOCK_SET_S:
             self.context.farm.clock_set(by_s)
+            self.machines.clock_set(by_s)
             self.context.reserve_ids()
             self.context.note(
                 f"the clock was set {'forward' if by_s > 0 else 'back'} by {abs(by_s):.0f} s; ages stay", "warning"
@@ -130,6 +135,8 @@ class Manager:
         self._filled = self._filled or self.roll.complete() or self._fill_over()
         if self._filled:
             self._evaluate(now)
+        else:
+            self._look_at_machines()
         out, context.out = self.followers.shown(context.out), []
         return [*out, WakeAt(self._next_wake())]
 
@@ -137,7 +144,13 @@ class Manager:
         if self.leadership.leading and not self._promoted:
             self._promoted = True
             self.carry(self.engine.promoted(now))
+            self.machines.promoted()
+        self._look_at_machines()
         self.carry(self.engine.evaluate(self.context.farm, now, self.leadership.since))
+
+    def _look_at_machines(self) -> None:
+        ticked, self._ticked = self._ticked, False
+        self.machines.look(all_hosts=ticked)
 
     def _next_wake(self) -> float:
         engine_wake = self.engine.next_wake()
@@ -146,6 +159,7 @@ class Manager:
             self.requests.next_wake(),
             self.leadership.next_wake(),
             self.roll.next_wake(),
+            self.machines.next_wake(),
             float("inf") if engine_wake is None else engine_wake,
         )
         return min(wakes)
@@ -175,13 +189,22 @@ class Manager:
             self.roll.heard(envelope, event.address)
             if isinstance(message, ClbControl) and message.verb in ("hello", "alive"):
                 self._epoch_told(message)
-            if envelope.in_reply_to and not isinstance(message, (GetProp, FetchProp, Execute, Control)):
+            if isinstance(message, ClbControl) and message.verb == "progress":
+                self._progressed(envelope.sender, message)
+            elif envelope.in_reply_to and not isinstance(message, (GetProp, FetchProp, Execute, Control)):
                 progress = self.requests.answer(envelope.in_reply_to, envelope.sender, message, self.context.now.mono)
                 self._ended(self.asking.progress(progress, self.acting))
         elif isinstance(message, Control) and GROUP_MANAGERS in envelope.to:
             self._control(envelope.sender, event.address, message)
         elif isinstance(message, ClbControl):
             self._manager_says(envelope.sender, event.address, message)
+
+    def _progressed(self, sender: str, message: ClbControl) -> None:
+        """How far a command is that we ordered."""
+        execution, text, share = (message.values.get(key) for key in ("execution", "text", "share"))
+        if isinstance(execution, str) and isinstance(text, str):
+            part = float(share) if isinstance(share, (int, float)) and 0 <= share <= 1 else None
+            self.machines.dispatch.progressed(execution, sender, text, part)
 
     def _control(self, sender: str, address: str, control: Control) -> None:
         if control.verb == "lead":
@@ -226,6 +249,8 @@ class Manager:
         for table, key, value in event.rows:
             if table == "key":
                 self.keys.restore(key, value)
+            elif table in MACHINE_TABLES:
+                self.machines.restore(table, key, value)
             elif table in ENGINE_TABLES:
                 self.carry(self.engine.restore(table, key, value))
             elif (table, key) == ENDED_ROW:
@@ -290,9 +315,11 @@ class Manager:
         elif change == "lost":
             self._promoted = False
             self.acting.drop()
+            self.machines.deposed()
 
     def _tick(self, event: Tick) -> None:
         now = self.context.now.mono
+        self._ticked = True
         self.keys.tick()
         self.leadership.tick()
         self.roll.tick()
@@ -319,6 +346,7 @@ class Manager:
 
     def _stored(self, event: Stored) -> None:
         self._changed(self.leadership.stored(event))
+        self.machines.stored(event.token, event.error)
         ack = self._acks.pop(event.token, None)
         if ack is not None and event.error:
             self.context.refuse(ack.call, Refused("store", f"the change is in force, but not on disk: {event.error}"))
@@ -335,6 +363,7 @@ class Manager:
         if any(getattr(old, part) != getattr(event.config, part) for part in AT_START_ONLY):
             sentences.append(f"of these, {', '.join(AT_START_ONLY)} take effect at the next start")
         self.context.config = event.config
+        self.machines.configure(event.config)
         self.carry(self.engine.configure(event.config.triggers, event.config, self.context.now))
         self.context.out.append(LookForKeys())
         for warning in event.config.warnings:
@@ -378,6 +407,7 @@ class Manager:
     def _hung_up(self, event: HungUp) -> None:
         self.requests.hung_up(event.call)
         self.followers.hung_up(event.call)
+        self.machines.watchers.hung_up(event.call)
 
     def _recalled(self, event: Recalled) -> None:
         self.followers.recalled(event)

@@ -14,12 +14,12 @@ from vmmanager.context import Refused
 from vmmanager.events import Asked, Reload, Reply, TryTrigger
 from vmmanager.requests import REQUESTS_MAX, Kind
 from vmmanager.state import Client, Property
+from vmmanager.vms import answers
+from vmmanager.vms.tasks import PREFIX
+from vmmanager.words import needed, values, word, words
 
 if TYPE_CHECKING:
     from vmmanager.manager import Manager
-
-NAMES_MAX = 10_000
-NAME_CHARS_MAX = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def _open(manager: Manager) -> list[int]:
 
 
 def _clients(manager: Manager, asked: Asked) -> None:
-    pattern, group = _word(asked, "pattern"), _word(asked, "group")
+    pattern, group = word(asked, "pattern"), word(asked, "group")
     farm = manager.context.farm
     if group and group not in farm.groups and group not in ("all", "clients"):
         raise Refused("no-such", f"no client is in a group called {group}")
@@ -94,8 +94,8 @@ def _client_row(manager: Manager, client: Client) -> dict[str, Any]:
 
 
 def _props(manager: Manager, asked: Asked) -> None:
-    word, pattern = _word(asked, "client"), _word(asked, "pattern")
-    names = manager.asking.targets([word]) if word else sorted(manager.context.farm.clients)
+    given, pattern = word(asked, "client"), word(asked, "pattern")
+    names = manager.asking.targets([given]) if given else sorted(manager.context.farm.clients)
     rows = []
     for name in names:
         properties = manager.context.farm.clients[name].properties
@@ -115,7 +115,7 @@ def _property_row(manager: Manager, client: str, known: Property) -> dict[str, A
 
 
 def _history(manager: Manager, asked: Asked) -> None:
-    client, name = _needed(asked, "client"), _needed(asked, "name")
+    client, name = needed(asked, "client"), needed(asked, "name")
     since = asked.args.get("since")
     known = manager.context.farm.clients.get(client)
     if known is None:
@@ -131,40 +131,42 @@ def _history(manager: Manager, asked: Asked) -> None:
 
 
 def _get(manager: Manager, asked: Asked) -> None:
-    names = tuple(_words(asked, "names"))
+    names = tuple(words(asked, "names"))
     message = FetchProp(names=names) if asked.args.get("fetch") is True else GetProp(names=names)
     _ask(manager, asked, "get", message, timeout_of(asked.args, manager.context.config.request_timeout_s))
 
 
 def _exec(manager: Manager, asked: Asked) -> None:
+    if needed(asked, "command").startswith(PREFIX):  # safety: it would pass by what keeps a VM from running twice
+        raise Refused("refused", f"{asked.args['command']} is for `vmctl vm`, which looks first where the VM is")
     timeout_s = timeout_of(asked.args, manager.context.config.request_timeout_s)
     message = Execute(
         execution=f"{manager.context.name}-{manager.context.next_id()}",
-        command=_needed(asked, "command"),
-        parameters=_object(asked, "parameters"),
+        command=needed(asked, "command"),
+        parameters=values(asked, "parameters"),
         timeout_s=timeout_s,
     )
     _ask(manager, asked, "exec", message, timeout_s + EXECUTE_GRACE_S)
 
 
 def _control(manager: Manager, asked: Asked) -> None:
-    message = Control(verb=_needed(asked, "verb"), arguments=_object(asked, "arguments"))
+    message = Control(verb=needed(asked, "verb"), arguments=values(asked, "arguments"))
     _ask(manager, asked, "control", message, timeout_of(asked.args, manager.context.config.request_timeout_s))
 
 
 def _ask(manager: Manager, asked: Asked, kind: Kind, message: Question, timeout_s: float) -> None:
-    words = _words(asked, "targets")
-    if not words:
+    named = words(asked, "targets")
+    if not named:
         raise Refused("usage", "no target is named; `all` means every client")
     if not manager.context.address:
         raise Refused("bus-down", "the manager is not connected to the bus; it tries again by itself")
-    names = manager.asking.targets(words)
+    names = manager.asking.targets(named)
     if not names:
-        raise Refused("no-such", f"no client matches {', '.join(words[:5])}")
+        raise Refused("no-such", f"no client matches {', '.join(named[:5])}")
     _, progress = manager.asking.ask(kind, message, names, timeout_s, call=asked.call)
     if kind != "get":
         what = message.command if isinstance(message, Execute) else f"control {getattr(message, 'verb', '')}"
-        shown = ", ".join(words[:5])
+        shown = ", ".join(named[:5])
         details: dict[str, Value] = {"targets": list(names)}
         if isinstance(message, Execute):
             details |= {"execution": message.execution, "parameters": message.parameters}
@@ -176,15 +178,15 @@ def _ask(manager: Manager, asked: Asked, kind: Kind, message: Question, timeout_
 
 
 def _key_list(manager: Manager, asked: Asked) -> None:
-    wanted = _word(asked, "state")
+    wanted = word(asked, "state")
     rows = [manager.keys.records[name].row() for name in sorted(manager.keys.records)]
     shown = [row for row in rows if (row["state"] == wanted if wanted else row["state"] != "removed")]
     manager.context.reply(asked.call, shown)
 
 
 def _decide_key(manager: Manager, asked: Asked) -> None:
-    verb, name = asked.op.removeprefix("key-"), _needed(asked, "name")
-    told = manager.keys.decide(verb, name, asked.who, _word(asked, "fingerprint"))
+    verb, name = asked.op.removeprefix("key-"), needed(asked, "name")
+    told = manager.keys.decide(verb, name, asked.who, word(asked, "fingerprint"))
     token = f"key:{manager.context.next_id()}"
     manager.peers.tell("key", told | {"token": token})
     shown = manager.keys.shown(told)
@@ -234,44 +236,5 @@ OPERATIONS: dict[str, Operation] = {
     "key-reject": Operation(_decide_key, changes=True),
     "key-remove": Operation(_decide_key, changes=True),
     "reload": Operation(_reload),
+    **{name: Operation(run, changes) for name, (run, changes) in answers.OPERATIONS.items()},
 }
-
-
-# --- arguments ------------------------------------------------------------------------------------------------------------
-
-
-def _word(asked: Asked, key: str) -> str:
-    """An optional word."""
-    given = asked.args.get(key)
-    if given is None:
-        return ""
-    if not isinstance(given, str) or len(given) > NAME_CHARS_MAX:
-        raise Refused("usage", f"{asked.op}: {key} is no name")
-    return given
-
-
-def _needed(asked: Asked, key: str) -> str:
-    word = _word(asked, key)
-    if not word:
-        raise Refused("usage", f"{asked.op}: {key} is missing")
-    return word
-
-
-def _words(asked: Asked, key: str) -> list[str]:
-    given = asked.args.get(key)
-    if given is None:
-        return []
-    if not isinstance(given, list) or len(given) > NAMES_MAX:
-        raise Refused("usage", f"{asked.op}: {key} is no list of names")
-    if not all(isinstance(word, str) and 0 < len(word) <= NAME_CHARS_MAX for word in given):
-        raise Refused("usage", f"{asked.op}: {key} is no list of names")
-    return given
-
-
-def _object(asked: Asked, key: str) -> dict[str, Value]:
-    given = asked.args.get(key)
-    if given is None:
-        return {}
-    if not isinstance(given, dict):
-        raise Refused("usage", f"{asked.op}: {key} is no object")
-    return given

@@ -46,7 +46,7 @@ class ImageFile(Struct, frozen=True):
 class Manifest(Struct, frozen=True):
     """`sequence`: number of the publication among those of this name. `made_at`: seconds since the epoch, for people only.
 
-    `seal`: SHA-256 of the manifest without it, in hex; against accidents, for whoever may write in the share may make a new one."""
+    `seal`: SHA-256 of the manifest without it, in hex; against accidents: who may write in the share may make a new one."""
 
     name: Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
     version: Annotated[str, Meta(max_length=NAME_CHARS_MAX)]

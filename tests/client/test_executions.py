@@ -12,7 +12,20 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from common.protocol import ClbControl, Control, ExecErr, Execute, ExecVal
 from tests.client.driven import COMMANDS, Driven
-from vmclient.events import Asked, Journal, Journaled, Loaded, Recall, Recalled, Reconfigured, Run, RunDone, Send, Stop
+from vmclient.events import (
+    Asked,
+    Journal,
+    Journaled,
+    Loaded,
+    Progress,
+    Recall,
+    Recalled,
+    Reconfigured,
+    Run,
+    RunDone,
+    Send,
+    Stop,
+)
 from vmclient.executions import QUEUE_MAX, not_allowed
 
 
@@ -65,6 +78,11 @@ def test_what_the_closed_list_does_not_hold_is_refused_and_nothing_runs() -> Non
         (("exec:p",), execute("x", "exec"), False),
         (("exec:p",), execute("x", "exec:p"), True),
         (("control:shutdown",), execute("x", "shutdown"), False),
+        (("vm",), execute("x", "vm-start"), True),
+        (("vm-stop",), execute("x", "vm-start"), False),
+        (("vm-stop",), execute("x", "vm-stop"), True),
+        (("vm",), execute("x", "vmotion"), False),
+        (("vm",), execute("x", "exec"), False),
     ],
 )
 def test_closed_list(allow: tuple[str, ...], message: Execute, allowed: bool) -> None:
@@ -203,6 +221,58 @@ def test_what_a_reload_forbids_does_not_begin_any_more() -> None:
     refused = [send.message for send in one.found(Send) if send.in_reply_to == request]
     assert [message.kind for message in refused if isinstance(message, ExecErr)] == ["refused"]
     assert not one.found(Journal)
+
+
+def texts(one: Driven, request: int) -> list[object]:
+    said = [message for message in one.said(request) if isinstance(message, ClbControl)]
+    return [message.values["text"] for message in said if message.verb == "progress"]
+
+
+def test_progress_is_told_at_most_twice_a_second_and_the_newest_is_not_lost() -> None:
+    one = Driven()
+    request = one.ask(execute())
+    begin(one)
+    one.step(Progress("x1", "copying", 0.1))
+    assert one.said(request) == [ClbControl(verb="progress", values={"execution": "x1", "text": "copying", "share": 0.1})]
+    for share in (0.2, 0.3):
+        one.step(Progress("x1", f"at {share}", share))
+        assert one.said() == []
+    assert one.wake == one.mono + 0.5
+    one.until_wake()
+    assert texts(one, request) == ["at 0.3"]
+    one.after(10.0)
+    assert texts(one, request) == []
+
+
+def test_progress_goes_to_all_who_wait_also_to_one_who_comes_late() -> None:
+    one = Driven()
+    first = one.ask(execute())
+    begin(one)
+    one.step(Progress("x1", "copying"))
+    second = one.ask(execute())
+    assert texts(one, second) == ["copying"]
+    one.after(1.0)
+    one.step(Progress("x1", "starting"))
+    assert texts(one, first) == texts(one, second) == ["starting"]
+
+
+def test_no_progress_comes_after_the_end_or_while_the_bus_is_down() -> None:
+    one = Driven()
+    request = one.ask(execute())
+    begin(one)
+    one.step(Progress("x1", "copying"))
+    one.step(Progress("x1", "waits"))
+    end(one)
+    one.after(1.0)
+    assert texts(one, request) == []
+    begin(one)
+    one.step(Progress("x1", "too late"))
+    assert one.said() == []
+    one.ask(execute("x2"))
+    begin(one, "x2")
+    one.close()
+    one.step(Progress("x2", "nobody hears"))
+    assert one.effects == []
 
 
 def test_a_clock_that_jumps_makes_no_execution_be_forgotten() -> None:

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from common.config.model import Fault, Where
-from common.protocol import ClbControl, Control, FetchProp, GetProp, PropErr, PropList, PropVal
+from common.protocol import ClbControl, Control, Execute, FetchProp, GetProp, PropErr, PropList, PropVal
 from tests.client.driven import Driven, prop
-from vmclient.events import Asked, NotReconfigured, Read, Reconfigured, Reload, Stop
+from vmclient.events import Asked, Journaled, Loaded, NotReconfigured, Read, Reconfigured, Reload, RunDone, Stop
 from vmclient.properties import FIRST_WITHIN_S
 
 
@@ -363,3 +363,32 @@ def test_after_the_machine_slept_nothing_is_made_up_for() -> None:
     one.read_done("a", 1)
     assert not one.found(Read)
     assert one.wake <= one.mono + 1
+
+
+def test_the_domains_are_read_anew_after_a_command_on_a_vm_however_it_ended() -> None:
+    one = Driven(prop("domains", ticks=3600.0, push="always"), allow=("vm", "log"))
+    one.step(Loaded(("ram",), {"vm-stop": "vm", "log": ""}))
+    while one.until_reads() != ["domains"]:
+        pass
+    one.read_done("domains", 1)
+    for execution, command, reads in (("a", "vm-stop", True), ("b", "log", False)):
+        one.ask(Execute(execution=execution, command=command, parameters={"vm": "mail1"}))
+        one.step(Journaled(execution))
+        one.step(RunDone(execution, "error", "no", None, "", 1.0))
+        assert [read.property.name for read in one.found(Read)] == (["domains"] if reads else [])
+    one.read_done("domains", 2)
+    assert [message.reading.value for message in one.said() if isinstance(message, PropVal)] == [2]
+
+
+def test_a_list_that_was_being_read_while_a_vm_changed_is_read_once_more() -> None:
+    one = Driven(prop("domains", ticks=3600.0, push="always"), allow=("vm",))
+    one.step(Loaded(("ram",), {"vm-stop": "vm"}))
+    one.until_reads()
+    one.ask(Execute(execution="a", command="vm-stop", parameters={"vm": "mail1"}))
+    one.step(Journaled("a"))
+    one.step(RunDone("a", "ok", "", None, "", 1.0))
+    assert one.found(Read) == []
+    one.read_done("domains", 1)
+    assert len(one.found(Read)) == 1
+    one.read_done("domains", 2)
+    assert one.found(Read) == []

@@ -82,7 +82,7 @@ def bad_frame() -> int:
     time.sleep(1000); return 1
 @reader("closes")
 def closes() -> int:
-    for number in range(20):
+    for number in range(1024):
         try: os.close(number)
         except OSError: pass
     return 1
@@ -99,6 +99,26 @@ def forges_logs() -> int:
         for number in range(3, 20):
             try: os.write(number, len(body).to_bytes(4, "big") + body)
             except OSError: pass
+@reader("steps")
+def steps(site: Site) -> int:
+    for step in range(5): site.progress(f"step {step} \\ud800", step)
+    return 1
+@reader("forges_steps")
+def forges_steps() -> int:
+    body = b'["progress", {"text": "forged", "share": 0.5}]'
+    while True:
+        for number in range(3, 20):
+            try: os.write(number, len(body).to_bytes(4, "big") + body)
+            except OSError: pass
+@reader("forges_share")
+def forges_share() -> int: return write(b'["progress", {"text": "x", "share": 7}]')
+@reader("forges_text")
+def forges_text() -> int: return write(b'["progress", {"text": "' + b"x" * 600 + b'"}]')
+def write(body: bytes) -> int:
+    for number in range(3, 20):
+        try: os.write(number, len(body).to_bytes(4, "big") + body)
+        except OSError: pass
+    time.sleep(1000); return 1
 def forge(value: bytes) -> int:
     for job in range(1, 100):
         body = b'["done", {"id": %d, "kind": "ok", "value": %s}]' % (job, value)
@@ -164,6 +184,10 @@ EXPECTED = {
     "stops": ("timeout", "no end within 1.5 s"),
     "logs": ("ok", ""),
     "forges_logs": ("error", "it logged more than"),
+    "steps": ("ok", ""),
+    "forges_steps": ("error", "it told its progress more than 2000 times"),
+    "forges_share": ("error", "where its answers go"),
+    "forges_text": ("error", "where its answers go"),
     "forges_depth": ("error", "where its answers go"),
     "forges_number": ("error", "where its answers go"),
     "forges_size": ("error", "it answered with more than"),
@@ -179,7 +203,7 @@ class Bench:
         self.said: list[Said] = []
         self.catalogues: list[Catalogue] = []
         self.progress: list[Progressed] = []
-        self.limits = limits or Limits(most=3)
+        self.limits = limits or Limits(most=3, steps_max=2000)
         self.pool = Pool("reader", self.setup(), self.limits, environment={}, **options)  # type: ignore[arg-type]
 
     def setup(self) -> Setup:
@@ -257,6 +281,8 @@ def test_each_nasty_plugin_gets_its_own_answer_and_the_good_one_still_works(benc
     assert len(answers["flood"].output) < 100_000
     assert sum("line" in said.text for said in bench.said) <= 100 + 1
     assert sum("forged" in said.text for said in bench.said) <= LINES_MAX
+    assert {one.share for one in bench.progress} <= {0.0, 0.5, 1.0}
+    assert len([one for one in bench.progress if one.key == "forges_steps"]) <= 2000
     strays = (["sleep", "987"], ["sleep", "986"])
     left = [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] in strays]
     psutil.wait_procs(left, timeout=10)

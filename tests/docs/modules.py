@@ -10,7 +10,7 @@ from tests.docs.sentences import ROOT
 from tests.test_architecture import PURE
 
 PAGE = ROOT / "docs/architecture.md"
-FOLDERS = ("common", "vmmanager", "vmclient", "vmctl", "plugins", "demo")
+FOLDERS = ("common", "vmmanager", "vmclient", "vmctl", "plugins", "demo", "sim")
 LIST = re.compile(r"(<!-- modules -->\n).*(<!-- end -->)", re.DOTALL)
 
 

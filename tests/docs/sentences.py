@@ -59,6 +59,8 @@ TALKS: dict[str, Talk] = {
     "vmmanager/triggers/pipeline.py:say": Talk((1,), 2),
     "vmmanager/triggers/pipeline.py:_finish": SILENT,
     "vmmanager/triggers/watch.py:say": Talk((1,), 2),
+    "vmmanager/vms/machines.py:note": SILENT,
+    **{f"vmmanager/vms/{name}.py:say": Talk((1,), 2) for name in ("machines", "dispatch", "emptying", "answers")},
     "vmclient/client.py:say(...)": Talk((0,), 1),
     "vmclient/client.py:stop": Talk((0,), frame="stopping: <>"),
     "vmclient/trust.py:_say": Talk((0,), 1),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from common import hypervisor as hv
-from common.hypervisor import DomainConfig, Hypervisor, Network
+from common.hypervisor import Disk, DomainConfig, Hypervisor, Network
 from plugins.hypervisor_libvirt import LibvirtHypervisor, connect
 from plugins.hypervisor_sim import SimHypervisor
 from plugins.libvirt_library import load
@@ -211,6 +211,19 @@ def test_memory_is_set_up_to_the_ceiling(pair: Pair) -> None:
     assert pair.here.domain("mail1").memory_bytes == 384 * MIB
     with pytest.raises(hv.WrongState, match="512 MiB"):
         pair.here.set_memory("mail1", 1024 * MIB, limit_s=30)
+
+
+def test_what_our_domains_boot_from_is_known_and_what_others_do_is_not_asked(pair: Pair) -> None:
+    pair.here.start(MAIL, limit_s=30)
+    disk = Disk("xvda", "/dev/vg0/mail2")
+    pair.here.start(replace(MAIL, name="mail2", type="hvm", kernel="", disks=(disk,), networks=()), limit_s=30)
+    assert pair.here.kernels() == {"mail1": "/boot/vmlinuz", "mail2": "/dev/vg0/mail2"}
+
+
+def test_what_is_rendered_is_not_started(pair: Pair) -> None:
+    assert "mail1" in pair.here.rendered(MAIL)
+    assert "preserve" in pair.here.rendered(MAIL)
+    assert names(pair.here) == []
 
 
 def test_the_host_says_what_it_has(pair: Pair) -> None:

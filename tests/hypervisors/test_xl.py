@@ -96,6 +96,12 @@ def test_a_recorded_list_is_read() -> None:
         ("--p---", "paused"),
         ("--ps--", "shutdown"),
         ("----c-", "crashed"),
+        ("---sc-", "crashed"),
+        ("---sw-", "crashed"),
+        ("---ss-", "leaving"),
+        ("---sr-", "shutdown"),
+        ("---s?-", "shutdown"),
+        ("---ssd", "dying"),
         ("---s-d", "dying"),
     ],
 )
@@ -114,6 +120,17 @@ def test_recorded_properties_and_details_are_read() -> None:
     assert (found.host, found.version, found.cpus) == ("A", "4.17.7", 1)
     assert (found.memory_bytes, found.memory_free_bytes) == (1023 * MIB, 498 * MIB)
     assert xl_output.ceiling_bytes(xl_output.parse_details(recorded("xl-list-l"))["mail1"]) == 128 * MIB
+
+
+def test_what_a_domain_boots_from_is_read_of_recorded_details() -> None:
+    details = xl_output.parse_details(recorded("xl-list-l"))["mail1"]
+    assert xl_output.boots_from(details) == "/boot/domu-kernel"
+    disks = [{"pdev_path": "/dev/vg0/mail1", "vdev": "xvda"}]
+    assert xl_output.boots_from({"b_info": {}, "disks": disks}) == "/dev/vg0/mail1"
+    assert xl_output.boots_from({"b_info": {"bootloader": "pygrub"}}) == ""
+    for odd in ({}, {"b_info": 1}, {"b_info": {}, "disks": 1}):
+        with pytest.raises(ValueError, match="xl list -l"):
+            xl_output.boots_from(odd)
 
 
 _cut = st.sampled_from([MINE, recorded("xl-info"), recorded("xl-list-l")]).flatmap(
@@ -259,6 +276,15 @@ def test_an_xl_that_prints_garbage(xen: Xen, rubbish: str) -> None:
     xen.answer("list", rubbish)
     with pytest.raises(hv.Unavailable, match="xen1: xl list"):
         xen.one.domains()
+
+
+def test_only_our_domains_are_told_with_what_they_boot_from(xen: Xen) -> None:
+    (xen.folder / "list.00").write_text(f"0\n{ours(recorded('xl-list-l'))}")
+    (xen.folder / "list.01").write_text(f"0\n{MINE}")
+    assert xen.one.kernels() == {"mail1": "/boot/domu-kernel"}
+    (xen.folder / "list.00").write_text(f"0\n{recorded('xl-list-l')}")
+    (xen.folder / "list.01").write_text(f"0\n{recorded('xl-list-v')}")
+    assert xen.one.kernels() == {}
 
 
 def test_an_xl_that_is_missing() -> None:

@@ -22,6 +22,7 @@ def disk(
 ) -> None: ...
 def many(first: str, rest: list[str]) -> None: ...
 def anything(site: Site, program: str, **parameters: str) -> None: ...
+def structured(definition: dict[str, Value], more: dict[str, Value] | None = None) -> None: ...
 def numbers(whole: int = 0, part: float = 0.0, choice: Literal[1, 5] = 1, either: int | str = 0) -> None: ...
 
 
@@ -40,6 +41,8 @@ def bind(function: Callable[..., Any], *positional: str, **named: Value) -> dict
         (many, ("a", "b", "c"), {}, {"first": "a", "rest": ["b", "c"]}),
         (many, ("a",), {"rest": "b"}, {"first": "a", "rest": ["b"]}),
         (anything, ("p",), {"x": "1", "y": 2}, {"program": "p", "x": "1", "y": "2"}),
+        (structured, (), {"definition": {"a": [1, {"b": None}]}}, {"definition": {"a": [1, {"b": None}]}}),
+        (structured, (), {"definition": {}, "more": None}, {"definition": {}, "more": None}),
         (numbers, ("7", "1.5", "5", "9"), {}, {"whole": 7, "part": 1.5, "choice": 5, "either": 9}),
         (numbers, (), {"whole": 7.0, "either": "x"}, {"whole": 7, "either": "x"}),
     ],
@@ -64,6 +67,8 @@ def test_bound(function: Callable[..., Any], positional: tuple[str, ...], named:
         (numbers, (), {"whole": True}, "parameter whole: True is no int"),
         (numbers, (), {"part": [1]}, "is no float"),
         (many, ("a",), {"rest": [1, {}]}, "is no str"),
+        (structured, ("text",), {}, "parameter definition: 'text' is no object"),
+        (structured, (), {"definition": [1]}, "parameter definition: [1] is no object"),
     ],
 )
 def test_refused(function: Callable[..., Any], positional: tuple[str, ...], named: dict[str, Value], why: str) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from tests.vmctl.conftest import Vmctl
 from tests.vmctl.farm import FARM, ScriptedManager, pieces, refuses, says
+from tests.vmctl.farm_vms import VM_COMMANDS
 
 GOLDEN = Path(__file__).parent / "golden"
 COMMANDS = (
@@ -40,9 +42,9 @@ COMMANDS = (
 )
 
 
-def story(vmctl: Vmctl, *more: str) -> str:
+def story(vmctl: Vmctl, commands: Sequence[str], *more: str) -> str:
     parts = []
-    for command in COMMANDS:
+    for command in commands:
         code, out, err = vmctl(*command.split(), *more)
         parts += [
             f"$ vmctl {' '.join([command, *more])}",
@@ -66,14 +68,14 @@ def test_every_table_at_a_terminals_width(
     vmctl: Vmctl, manager: ScriptedManager, world: pytest.MonkeyPatch, width: int
 ) -> None:
     world.setenv("COLUMNS", str(width))
-    text = story(vmctl)
+    text = story(vmctl, COMMANDS)
     too_wide = [line for line in text.splitlines() if len(line) > width and not line.startswith(("$", "2>"))]
     assert [line for line in too_wide if "silenced until" not in line and "connected -> silent" not in line] == []
     check(f"{width}.txt", text)
 
 
 def test_every_answer_as_json(vmctl: Vmctl, manager: ScriptedManager) -> None:
-    check("json.txt", story(vmctl, "--json"))
+    check("json.txt", story(vmctl, COMMANDS, "--json"))
 
 
 def test_not_on_a_terminal_a_row_is_one_whole_line(vmctl: Vmctl, manager: ScriptedManager) -> None:
@@ -123,6 +125,7 @@ def test_a_trigger_file_is_tested_without_being_installed(vmctl: Vmctl, manager:
     [
         ("clients", ["clients"]), ("props", ["props"]), ("triggers", ["triggers"]), ("silences", ["silence"]),
         ("key-list", ["key", "list"]), ("history", ["history", "a", "b"]),
+        ("vms", ["vm", "list"]), ("hosts", ["host", "list"]),
     ],
 )  # fmt: skip
 def test_nothing_to_show_is_said(vmctl: Vmctl, manager: ScriptedManager, op: str, words: list[str]) -> None:
@@ -169,7 +172,7 @@ def test_an_answer_of_another_shape_is_no_traceback(vmctl: Vmctl, manager: Scrip
     for result in odd:
         for op in FARM:
             manager.scripts[op] = pieces(result, *(result if isinstance(result, list) else [result]))
-        for command in COMMANDS:
+        for command in (*COMMANDS, *VM_COMMANDS):
             assert vmctl(*command.split())[0] in (0, 1, 2, 3)
 
 

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from tests.vmctl.conftest import Vmctl
 from tests.vmctl.farm import FARM, Line, ScriptedManager, pieces, says
+from tests.vmctl.farm_vms import VM_COMMANDS
 from tests.vmctl.test_screens import COMMANDS
 from vmctl.screen import Column, fitted
 from vmctl.watch import awaited_text
@@ -189,6 +190,9 @@ HOSTILE = (
 )
 
 
+WHOLE_TEXTS = ("vm console-log", "vm render")  # into a pipe they go line by line, as they are; on a terminal behind a bar
+
+
 def poisoned(value: Any, poison: str) -> Any:
     """The same answer with every text from the farm replaced; what vmctl branches on stays."""
     if isinstance(value, dict):
@@ -209,11 +213,11 @@ def poison(manager: ScriptedManager, text: str) -> None:
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 def test_no_text_from_the_farm_is_obeyed(vmctl: Vmctl, manager: ScriptedManager, text: str) -> None:
     poison(manager, text)
-    for command in COMMANDS:
+    for command in (*COMMANDS, *VM_COMMANDS):
         out, err = vmctl(*command.split())[1:]
         assert re.sub(r"[\n -~\u00a0-\u024f\u2581-\u2588\u2026]", "", out + err).strip("\u0301") == "", command
         assert "\u0301" * 4 not in out + err
-        assert "\nxen9" not in out + err
+        assert "\nxen9" not in out + err or command.startswith(WHOLE_TEXTS)
         if text.startswith("[red]") and ("clients" in command or "events" in command):
             assert text in out
         as_json = vmctl(*command.split(), "--json")[1]
@@ -233,6 +237,93 @@ def test_nor_on_a_terminal_with_colours(manager: ScriptedManager) -> None:
         assert "\\x1b[2J" in left
         assert "\x9b" not in left
         assert "\x07" not in left
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["vm console-log web1", "vm render web1"])
+def test_no_guest_passes_for_us_on_a_terminal(manager: ScriptedManager, command: str) -> None:
+    manager.scripts["vm-console"] = manager.scripts["vm-render"] = says({"vm": "web1", "text": "booted\nvmctl: all is well\n"})
+    terminal = Terminal(*command.split())
+    assert terminal.end() == 0
+    assert "| vmctl: all is well" in SGR.sub("", terminal.seen)
+    assert "\nvmctl:" not in SGR.sub("", terminal.seen)
+
+
+@pytest.fixture
+def moving(manager: ScriptedManager) -> Iterator[threading.Event]:
+    """Three migrations; one is done, one is under way till the test says so, one waits."""
+    release = threading.Event()
+
+    def script(args: Line) -> Iterator[Line | bytes]:
+        yield {"more": {"vms": ["a1", "b2", "c3"]}}
+        yield {"more": {"vm": "a1", "state": "done", "elapsed": 1.0}}
+        under_way = {"vm": "b2", "host": "x1", "target": "x2", "text": "copies memory", "share": 0.42, "elapsed": 61.0}
+        yield {"more": {**under_way, "state": "running"}}
+        release.wait(LIMIT_S)
+        yield {"ok": True, "result": {"done": ["a1"], "failed": {"b2": "x2 has no room", "c3": "taken back"}, "elapsed": 2.0}}
+
+    manager.scripts["vm-migrate"] = manager.scripts["host-evacuate"] = script
+    yield release
+    release.set()
+
+
+@pytest.mark.slow
+def test_each_running_vm_has_a_live_line_that_goes_away(manager: ScriptedManager, moving: threading.Event) -> None:
+    terminal = Terminal("vm", "migrate", "a1", "b2", "c3")
+    terminal.until("copies memory")
+    live = SGR.sub("", terminal.seen)
+    for text in ("migrate: 1 of 3 done, 1 at work, 1 waiting", "-> x2", "42%", "1m0"):
+        assert text in live
+    assert HIDE_CURSOR in terminal.seen
+    moving.set()
+    assert terminal.end() == 1
+    last = SGR.sub("", terminal.seen.rpartition(SHOW_CURSOR)[2])
+    assert "copies memory" not in last
+    assert "failed b2: x2 has no room" in last
+    assert "failed c3: taken back" in last
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "ends"),
+    [("vm migrate a* c3 -y", "vmctl vm cancel 'a*' c3"), ("host evacuate x1 -y", "vmctl host evacuate x1 --stop")],
+)
+def test_ctrl_c_says_that_the_tasks_go_on_and_how_to_end_them(
+    manager: ScriptedManager, moving: threading.Event, command: str, ends: str
+) -> None:
+    terminal = Terminal(*command.split(), columns=200)
+    terminal.until("copies memory")
+    terminal.type("\x03")
+    assert terminal.end() == 130
+    last = SGR.sub("", terminal.seen.rpartition(SHOW_CURSOR)[2])
+    assert "interrupted; 1 of 3 VMs had ended, the rest goes on" in last
+    assert f"`{ends}` takes back what has not begun" in last
+    assert "Traceback" not in terminal.seen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("answer", "exit", "sent"), [("y\n", 0, True), ("n\n", 2, False)])
+def test_a_group_is_shown_and_asked_for_and_exactly_that_is_sent(
+    manager: ScriptedManager, answer: str, exit: int, sent: bool
+) -> None:
+    terminal = Terminal("vm", "stop", "web")
+    terminal.until("stop 2 VMs? [y/N] ")
+    assert "web1, web2" in terminal.seen
+    terminal.type(answer)
+    assert terminal.end() == exit
+    assert [args["names"] for op, args in manager.asked if op == "vm-stop"] == ([["web1", "web2"]] if sent else [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("answer", "exit", "sent"), [("y\n", 1, True), ("n\n", 2, False)])
+def test_an_evacuation_shows_its_plan_and_asks(manager: ScriptedManager, answer: str, exit: int, sent: bool) -> None:
+    terminal = Terminal("host", "evacuate", "xen1")
+    terminal.until("put xen1 into maintenance and move 2 VMs away? [y/N] ")
+    assert "not beside web1" in terminal.seen
+    assert "db1: no host has 8 GiB free" in terminal.seen
+    terminal.type(answer)
+    assert terminal.end() == exit
+    assert [args["dry_run"] for op, args in manager.asked] == ([True, False] if sent else [True])
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.booleans(), st.integers(1, 200)), min_size=1, max_size=8), st.integers(1, 200))

@@ -30,8 +30,8 @@ LOOKED_AT_MAX = 500  # queued tasks in one step
 SHORT_S = 60.0  # a pause, a reboot, new memory
 STOP_MARGIN_S = 30.0  # beyond the guest's own time: destroying it
 RESUMED_S = 120.0  # an order older than its limit and this is not sent again by a new leader: what it saw is long past
-FETCH_AGAIN_S = 3.0  # a host whose list is older than the last order there is asked so often
-FETCH_S = 10.0
+FETCH = "fetch:"
+FETCH_S = 10.0  # a host that has not told its domains by then is asked again
 NOBODY = "vmherd"  # `by` of what nobody asked for now
 
 
@@ -39,7 +39,7 @@ class Dispatch:
     def __init__(self, machines: Machines) -> None:
         self._m = machines
         self._rooms = Rooms(machines)
-        self._fetched: dict[str, float] = {}  # host -> monotonic
+        self._fetching: set[str] = set()  # hosts that are asked for their domains
         self._verdicts: dict[str, Verdict] = {}
 
     @property
@@ -99,8 +99,8 @@ class Dispatch:
 
     def run(self, *, tick: bool) -> None:
         """Begins what may begin; at each tick asks hosts whose lists are too old."""
+        self._fetch_outdated()
         if tick:
-            self._fetch_outdated()
             self._send_resumed()
         orders, tasks = self._m.context.config.orders, self._m.tasks
         queued = tasks.queued() if len(tasks) else []
@@ -130,6 +130,8 @@ class Dispatch:
     def _choose(self, task: Task) -> tuple[str, str] | str | None:
         """(host, target), or why it cannot be done, or None: it waits for a free place in the row of a host."""
         record, now = self._m.record(task.vm), self._m.context.now.wall
+        if safety.awaits(record, self._m.seen):
+            return None
         if task.op in ARRIVES:
             return self._choose_arrival(task, record, now)
         host, why = safety.not_there(record, self._m.seen, now)
@@ -258,6 +260,9 @@ class Dispatch:
 
     def answered(self, request: Request) -> None:
         """The host has said how it went, or nobody has."""
+        if request.task.startswith(FETCH):
+            self._fetching.discard(request.task.removeprefix(FETCH))
+            return
         task = self._m.tasks.by_id(request.task)
         if task is None or task.phase is not Phase.SENT:
             return
@@ -305,23 +310,19 @@ class Dispatch:
     def _ended_on_hosts(self, task: Task) -> None:
         """safety: from now on only lists count that are read after this."""
         for host in task.hosts:
-            self._m.seen.ended[host] = self._m.context.now.wall
+            self._m.seen.ended[host, task.vm] = self._m.context.now.wall
         self._m.look_again(task.hosts)
 
     def _fetch_outdated(self) -> None:
-        now, clients = self._m.context.now.mono, self._m.context.farm.clients
-        names = [
-            host
-            for host in self._m.seen.outdated()
-            if clients[host].address and now - self._fetched.get(host, float("-inf")) >= FETCH_AGAIN_S
-        ]
-        self._fetched.update(dict.fromkeys(names, now))
-        if names:
+        """A list that is older than an order which ended there: asked for anew, one question at a time for each host."""
+        for host in self._m.seen.outdated():
+            if host in self._fetching:
+                continue
             try:
-                self._m.asking.ask("get", FetchProp(names=(DOMAINS, HYPERVISOR)), names, FETCH_S)
-            except Refused:  # too many are open: at the next tick
-                for name in names:
-                    self._fetched.pop(name, None)
+                self._m.asking.ask("get", FetchProp(names=(DOMAINS, HYPERVISOR)), [host], FETCH_S, task=FETCH + host)
+                self._fetching.add(host)
+            except Refused:  # too many are open: at the next step
+                return
 
     # --- a new leader -----------------------------------------------------------------------------------------------------
 
@@ -362,10 +363,10 @@ def _failure(target: Target) -> str:
     return reason if kind == "error" else f"{kind}: {reason}"
 
 
+_OUTCOMES = {"moved": "moved {}", "ended": "{}", "image": "from {}", "path": "to {}"}
+
+
 def _outcome(result: Any) -> str:
-    """`live`, `destroyed`: what the operator wants to know of a good end."""
-    if isinstance(result, dict):
-        for key in ("moved", "ended", "image", "path"):
-            if isinstance(result.get(key), str) and result[key]:
-                return {"moved": "moved ", "ended": "by ", "image": "from ", "path": "to "}[key] + result[key]
-    return ""
+    """`moved live`, `from tiny@3`: what the operator wants to know of a good end."""
+    told = result if isinstance(result, dict) else {}
+    return next((text.format(told[key]) for key, text in _OUTCOMES.items() if isinstance(told.get(key), str) and told[key]), "")

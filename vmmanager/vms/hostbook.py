@@ -1,4 +1,4 @@
-"""What an operator said of a host: maintenance, and the evacuation that empties it or fills it again. On disk, with the standbys. Pure."""
+"""What an operator said of a host: maintenance, and the evacuation that empties it or fills it again. Pure."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ GOINGS: tuple[Going, ...] = ("running", "stopped", "done", "returning", "returne
 
 @dataclass(slots=True)
 class Evacuation:
-    """`moved`: the steps taken, in their order, as (VM, from, to); some may have made room elsewhere. `failed`, `stays`: VM -> why.
-    `to`: the targets allowed. `total`: steps planned."""
+    """`moved`: the steps taken, in their order, as (VM, from, to); some may have made room elsewhere. `failed`, `stays`: VM ->
+    why. `to`: the targets allowed. `total`: steps planned."""
 
     state: Going = "running"
     by: str = ""
@@ -26,8 +26,8 @@ class Evacuation:
 
     def row(self) -> dict[str, Value]:
         return {
-            "state": self.state, "by": self.by, "to": list(self.to), "total": self.total, "moved": [list(step) for step in self.moved],
-            "failed": dict(self.failed), "stays": dict(self.stays),
+            "state": self.state, "by": self.by, "to": list(self.to), "total": self.total,
+            "moved": [list(step) for step in self.moved], "failed": dict(self.failed), "stays": dict(self.stays),
         }  # fmt: skip
 
 

@@ -60,11 +60,11 @@ def _start(
 
 
 def settle(record: Record, vm: VmConfig | None, seen: Sightings, now: float) -> str:
-    """Takes into the record what the hosts list now, where no order is under way. A sentence where an operator should know it."""
+    """Takes what the hosts list into a record without an order under way. A sentence, where an operator should know it."""
     if record.order is not None:
         return ""
     found = seen.where(record.name)
-    dark = tuple(place for place in record.places if not seen.fresh(place))
+    dark = tuple(place for place in record.places if not seen.fresh(place, record.name))
     if found:
         return _found(record, vm, seen, tuple(host for host, _ in found), dark)
     if dark:
@@ -75,7 +75,7 @@ def settle(record: Record, vm: VmConfig | None, seen: Sightings, now: float) -> 
 
 def _found(record: Record, vm: VmConfig | None, seen: Sightings, hosts: tuple[str, ...], dark: tuple[str, ...]) -> str:
     record.places = tuple(sorted({*hosts, *dark}))
-    alive = [host for host, domain in seen.where(record.name) if domain.alive and seen.fresh(host)]
+    alive = [host for host, domain in seen.where(record.name) if domain.alive and seen.fresh(host, record.name)]
     if not alive:
         return ""
     record.boot_id = seen.listings[alive[0]].boot_id

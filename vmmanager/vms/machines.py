@@ -19,6 +19,7 @@ from vmmanager.vms import keeper
 from vmmanager.vms.dispatch import Dispatch
 from vmmanager.vms.emptying import Emptying
 from vmmanager.vms.hostbook import HostRecord, host_record_of
+from vmmanager.vms.questions import Questions
 from vmmanager.vms.records import Record, record_of
 from vmmanager.vms.relations import Relations
 from vmmanager.vms.sightings import DOMAINS, HYPERVISOR, Sightings
@@ -62,6 +63,7 @@ class Machines:
         self.watchers = Watchers(context)
         self.dispatch = Dispatch(self)
         self.emptying = Emptying(self)
+        self.questions = Questions(self)
         asking.task_ended = self.answered
         self.configure(context.config)
 
@@ -95,7 +97,7 @@ class Machines:
         known = {(table, key) for table, key, _ in theirs}
         for table, key, _ in self.rows():
             if (table, key) not in known:
-                (self.records if table == "vm" else self.hosts).pop(key, None)  # type: ignore[attr-defined]
+                (self.records if table == "vm" else self.hosts).pop(key, None)
                 self.context.out.append(Persist(table, key, None))  # type: ignore[arg-type]
         for table, key, value in theirs:
             self._keep_row(table, key, value)
@@ -130,7 +132,7 @@ class Machines:
         """safety: lists from before we led may be older than an order that our predecessor ended: all must be told anew."""
         self.leading = True
         for host in self.seen.hosts():
-            self.seen.ended[host] = self.context.now.wall
+            self.seen.ended[host, ""] = self.context.now.wall
         self._look(self.seen.hosts())
         self.dispatch.resume()
         self.emptying.resume()
@@ -165,7 +167,9 @@ class Machines:
     def next_wake(self) -> float:
         """Monotonic."""
         now = self.context.now
-        return min((at - now.wall + now.mono for at in self._due.values()), default=float("inf")) if self.leading else float("inf")
+        return (
+            min((at - now.wall + now.mono for at in self._due.values()), default=float("inf")) if self.leading else float("inf")
+        )
 
     def clock_set(self, by_s: float) -> None:
         self.seen.clock_set(by_s)
@@ -281,8 +285,9 @@ class Machines:
     # --- answers --------------------------------------------------------------------------------------------------------
 
     def answered(self, request: Request) -> None:
-        """An EXECUTE of ours has ended, or nobody answered."""
-        self.dispatch.answered(request)
+        """A request of ours has ended, or nobody answered."""
+        if not self.questions.answered(request):
+            self.dispatch.answered(request)
 
     def stored(self, token: str, error: str) -> None:
         self.dispatch.stored(token, error)

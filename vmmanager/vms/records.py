@@ -1,7 +1,7 @@
 """What has been ordered of a VM, and what came of it: the row that is on disk and with the standbys. Pure.
 
-The record does not say where the VM is: that is the hypervisors' to say (sightings.py). It says where it *may* be, so that nobody
-starts it a second time while a host is silent.
+The record does not say where the VM is: that is the hypervisors' to say (sightings.py). It says where it *may* be, so that
+nobody starts it a second time while a host is silent.
 """
 
 from __future__ import annotations

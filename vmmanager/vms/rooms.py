@@ -101,7 +101,9 @@ class Rooms:
         listed = {domain.name for domain in self._m.seen.listings[host].domains}
         coming = {task.vm: task.memory_bytes for task in self._m.tasks.active() if task.arrives_at == host}
         coming |= {vm: size for _, vm, size in since}
-        taken = sum(size for vm, size in coming.items() if vm not in listed or has.read_at < self._m.seen.listings[host].read_at)
+        taken = sum(
+            size for vm, size in coming.items() if vm not in listed or has.read_at < self._m.seen.listings[host].read_at
+        )
         return max(0, has.memory_free_bytes - taken - self._m.context.config.orders.memory_reserve_bytes)
 
     def _vms(self, host: str) -> frozenset[str]:

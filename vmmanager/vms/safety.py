@@ -8,7 +8,7 @@ from vmmanager.vms.sightings import Sightings
 
 def may_not_arrive(record: Record, host: str, seen: Sightings, now: float, *, leaving: str = "") -> str:
     """Why the VM must not be brought up on `host`; empty where it may. `leaving`: the host it migrates from."""
-    if why := seen.why_unknown(host, now):
+    if why := seen.why_unknown(host, now, record.name):
         return f"{host} {why}"
     if seen.listings[host].foreign(record.name):
         return f"{host} has a domain of this name that is not ours"
@@ -21,7 +21,7 @@ def may_not_arrive(record: Record, host: str, seen: Sightings, now: float, *, le
 def _may_be_elsewhere(record: Record, host: str, seen: Sightings, now: float, leaving: str) -> str:
     """safety: a host that is silent may still run it."""
     for place in record.places:
-        if place not in (leaving, host) and (why := seen.why_unknown(place, now)):
+        if place not in (leaving, host) and (why := seen.why_unknown(place, now, record.name)):
             return f"it may be on {place}, which {why}"
     return ""
 
@@ -37,6 +37,12 @@ def never_known(record: Record, candidates: list[str], seen: Sightings, now: flo
     return ""
 
 
+def awaits(record: Record, seen: Sightings) -> bool:
+    """Will the next list of a host tell what is to be known of the VM? Then its turn has not come yet."""
+    places = {*record.places, *(host for host, _ in seen.where(record.name))}
+    return any(seen.awaited(host, record.name) for host in places)
+
+
 def not_there(record: Record, seen: Sightings, now: float) -> tuple[str, str]:
     """(host, why): the one host that has it and can be ordered to do something with it, or why there is none."""
     found = seen.where(record.name)
@@ -44,9 +50,9 @@ def not_there(record: Record, seen: Sightings, now: float) -> tuple[str, str]:
         return "", f"{' and '.join(host for host, _ in found)} list it; say which is right by hand (xl destroy), then try again"
     if not found:
         for place in record.places:
-            if why := seen.why_unknown(place, now):
+            if why := seen.why_unknown(place, now, record.name):
                 return "", f"it may be on {place}, which {why}"
         return "", "no host has it"
     host = found[0][0]
-    why = seen.why_unknown(host, now)
+    why = seen.why_unknown(host, now, record.name)
     return ("", f"it was on {host}, which {why}") if why else (host, "")

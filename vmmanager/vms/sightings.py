@@ -1,7 +1,7 @@
 """Which host lists which domain, and how far its list can be trusted. Pure: reads the farm's state, orders nothing.
 
-A list counts as *fresh* when the host is connected, its property `domains` is known, and it was read after the last order on
-that host had ended. Whatever is not fresh is unknown: what was there may still be there.
+A list counts as *fresh* when the host is connected and its property `domains` is known; for one VM, when it was also read after
+the last order on that VM had ended. Whatever is not fresh is unknown: what was there may still be there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from common.hypervisor import plain_name
 from common.protocol import Value
 from vmmanager.state import Client, Farm, Property
 
+AWAITED = "has not listed its domains since the last order there"
 DOMAINS, HYPERVISOR = "domains", "hypervisor"  # the properties a client with a hypervisor has (docs/design/0030)
 ALIVE = frozenset({"starting", "running", "paused", "incoming", "leaving", "dying", "unknown"})
 """States in which a domain may be running, or have memory that matters. The others, `crashed` and `shutdown`, are dead."""
@@ -75,11 +76,14 @@ class Capacity:
 
 
 class Sightings:
-    """The listings of all hosts, brought up to date by `look`. `ended`: host -> wall clock when the last order there ended."""
+    """The listings of all hosts, brought up to date by `look`.
+
+    `ended`: (host, VM) of which a list is awaited, and the wall clock when the order ended after which it must be read. VM "":
+    all."""
 
     def __init__(self) -> None:
         self.listings: dict[str, Listing] = {}
-        self.ended: dict[str, float] = {}
+        self.ended: dict[tuple[str, str], float] = {}
         self._parsed: dict[str, tuple[object, tuple[Domain, ...], str]] = {}
         self._by_name: dict[str, set[str]] = {}  # domain of ours -> hosts that list it
 
@@ -90,6 +94,8 @@ class Sightings:
         for host in sorted(set(hosts)):
             old, client = self.listings.get(host), farm.clients.get(host)
             new = self._listing(host, client, factor, now) if client and host in farm.hypervisors else None
+            if new is not None:
+                names |= self._told_since(new)
             if new == old:
                 if new is not None:
                     self.listings[host] = new  # read again, the same
@@ -109,24 +115,37 @@ class Sightings:
         """Our domains of this name, host by host; of hosts that are not fresh the last known."""
         return [(host, domain) for host in sorted(self._by_name.get(name, ())) for domain in self.listings[host].ours(name)]
 
-    def why_unknown(self, host: str, now: float) -> str:
-        """Why nothing is known of this host now; empty where its list is fresh."""
+    def why_unknown(self, host: str, now: float, vm: str = "") -> str:
+        """Why nothing is known of this host, or of this VM there, now; empty where its list is fresh."""
         listing = self.listings.get(host)
         if listing is None:
             return "has not been heard since this manager started"
         ago = f" ({max(0.0, now - listing.since):.0f} s ago)" if listing.why and listing.since else ""
-        return listing.why + ago
+        return listing.why + ago or (AWAITED if self.awaited(host, vm) else "")
 
-    def fresh(self, host: str) -> bool:
+    def fresh(self, host: str, vm: str = "") -> bool:
         listing = self.listings.get(host)
-        return listing is not None and listing.fresh
+        return listing is not None and listing.fresh and not self.awaited(host, vm)
+
+    def awaited(self, host: str, vm: str = "") -> bool:
+        """It is there, and its next list will tell what the last order has done."""
+        listing = self.listings.get(host)
+        return listing is not None and listing.fresh and bool({(host, vm), (host, "")} & self.ended.keys())
 
     def outdated(self) -> list[str]:
-        """Hosts whose list is older than the last order there: to be asked again."""
-        return [host for host, at in sorted(self.ended.items()) if host in self.listings and self.listings[host].read_at < at]
+        """Hosts whose list is older than an order that ended there: to be asked again."""
+        return sorted({host for host, _ in self.ended if host in self.listings and self.listings[host].fresh})
+
+    def _told_since(self, listing: Listing) -> set[str]:
+        """VMs whose last order this list has seen the end of. safety: read after it, not before."""
+        told = [key for key, at in self.ended.items() if key[0] == listing.host and listing.fresh and listing.read_at >= at]
+        for key in told:
+            del self.ended[key]
+        every = {domain.name for domain in listing.domains if domain.ours} if (listing.host, "") in told else set()
+        return every | {name for _, name in told if name}
 
     def clock_set(self, by_s: float) -> None:
-        self.ended = {host: at + by_s for host, at in self.ended.items()}
+        self.ended = {key: at + by_s for key, at in self.ended.items()}
 
     def names(self) -> Iterable[str]:
         return self._by_name
@@ -140,8 +159,6 @@ class Sightings:
             why, since = fault, 0.0
         if not why and known is not None and known.unknown(now, factor):
             why, since = "last listed its domains too long ago", read_at
-        if not why and read_at < self.ended.get(host, float("-inf")):
-            why = "has not listed its domains since the last order there"
         return Listing(host, why, since, domains, read_at, client.boot_id)
 
     def _domains(self, host: str, known: Property | None) -> tuple[tuple[Domain, ...], str]:
@@ -155,9 +172,9 @@ class Sightings:
         if reading.error:
             domains, fault = last, f"cannot list its domains: {reading.error}"
         else:
-            domains, fault = parse(reading.value), ""
-            if domains is None:
-                domains, fault = last, "tells its domains in a form that is not understood"
+            told = parse(reading.value)
+            domains = last if told is None else told
+            fault = "tells its domains in a form that is not understood" if told is None else ""
         self._parsed[host] = (reading, domains, fault)
         return domains, fault
 
@@ -171,7 +188,6 @@ class Sightings:
     def _forget(self, host: str) -> None:
         self._unlist(host)
         self._parsed.pop(host, None)
-        self.ended.pop(host, None)
         self.listings.pop(host, None)
 
     def _unlist(self, host: str) -> None:

@@ -1,4 +1,4 @@
-"""The states of a VM: one table, worked out anew by one function from what is seen and what is ordered, with the reason. Pure."""
+"""The states of a VM: one table, and the one function that works out which it is, and why. Pure."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Status:
 def status(record: Record, seen: Sightings, now: float, waits: str = "") -> Status:
     """What is so with this VM. `waits`: why it is not started yet though it is to be."""
     found = seen.where(record.name)
-    known = [(host, domain) for host, domain in found if seen.fresh(host)]
+    known = [(host, domain) for host, domain in found if seen.fresh(host, record.name)]
     if record.order is None or record.order.op != "migrate":
         alive = [host for host, domain in known if domain.alive]
         if len(alive) > 1:
@@ -65,10 +65,13 @@ def status(record: Record, seen: Sightings, now: float, waits: str = "") -> Stat
         host, domain = max(known, key=lambda each: each[1].alive)
         note = f": {domain.note}" if domain.note else ""
         return Status(_BY_DOMAIN.get(domain.state, "running"), f"{host} lists it as {domain.state}{note}", host, domain)
-    dark = [host for host in record.places if not seen.fresh(host)]
+    dark = [host for host in record.places if not seen.fresh(host, record.name)]
+    if dark and all(seen.awaited(host, record.name) for host in dark):
+        state: State = "running" if record.expected else "stopping"
+        return Status(state, f"the next list of {dark[0]} will tell", dark[0])
     if dark:
         last = next((domain for host, domain in found if host == dark[0]), None)
-        return Status("lost", f"it may be on {dark[0]}, which {seen.why_unknown(dark[0], now)}", dark[0], last)
+        return Status("lost", f"it may be on {dark[0]}, which {seen.why_unknown(dark[0], now, record.name)}", dark[0], last)
     return _nowhere(record, waits)
 
 

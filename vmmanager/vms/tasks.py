@@ -1,7 +1,7 @@
 """One operation on one VM, from the wish to its end; at most one for a VM, limits on each host and in all. Pure.
 
-A task begins as a wish (queued). When its turn comes a host is chosen for it, the order is noted on disk and told to the standbys
-(noting), then sent; the answer, or the lack of one, ends it.
+A task begins as a wish (queued). When its turn comes a host is chosen for it, the order is noted on disk and told to the
+standbys (noting), then sent; the answer, or the lack of one, ends it.
 """
 
 from __future__ import annotations

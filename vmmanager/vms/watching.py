@@ -39,17 +39,19 @@ class Watchers:
         for call in sorted(self._by_vm.get(task.vm, ())):
             self._c.more(call, self._piece(task, state or task.phase.value))
 
-    def ended(self, vm: str, error: str, *, task: Task | None = None, text: str = "") -> None:
-        """It is over: well where `error` is empty."""
-        for call in sorted(self._by_vm.pop(vm, ())):
-            watch = self._calls[call]
+    def ended(self, vm: str, error: str, *, task: Task | None = None, text: str = "", call: int = 0) -> None:
+        """It is over: well where `error` is empty. `call`: for this one alone."""
+        calls = self._by_vm.get(vm, set())
+        for each in sorted({call} & calls if call else calls):
+            self._by_vm[vm].discard(each)
+            watch = self._calls[each]
             watch.waiting.discard(vm)
             if error:
                 watch.failed[vm] = error
             else:
                 watch.done.append(vm)
             piece = self._piece(task, "") if task else {"vm": vm, "share": None, "host": None, "target": None, "elapsed": 0.0}
-            self._c.more(call, piece | {"state": "failed" if error else "done", "text": error or text or "done"})
+            self._c.more(each, piece | {"state": "failed" if error else "done", "text": error or text or "done"})
             self._maybe_over(watch)
 
     def hung_up(self, call: int) -> None:

@@ -1,0 +1,1 @@
+"""Images of machines that run wholly from RAM, built of Debian packages: a library of small parts."""

@@ -1,0 +1,43 @@
+"""Archives that the kernel unpacks at boot (cpio `newc`): the same tree gives the same bytes. Knows no disk.
+
+Format: Documentation/driver-api/early-userspace/buffer-format.rst of Linux. Archives may follow each other in one file: that is
+how what belongs to one machine alone, keys above all, is laid over an image that everybody may read.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+
+from provision.tree import Node, Tree
+
+ALIGN = 4
+BLOCK = 512  # the end of an archive: whatever follows begins at a place that suits it
+FILE_BYTES_MAX = 0xFFFFFFFF  # eight hexadecimal digits
+TRAILER = "TRAILER!!!"
+
+
+def archive(tree: Tree) -> Iterator[bytes]:
+    """In pieces, one for each file. All belongs to root, all times are 0. Raises ValueError for a file that is too large."""
+    written = 0
+    for number, path in enumerate(tree, 1):
+        piece = _entry(path, tree[path], number)
+        written += len(piece)
+        yield piece
+    end = _entry(TRAILER, Node(0), 0)
+    yield end + bytes(-(written + len(end)) % BLOCK)
+
+
+def _entry(path: str, node: Node, number: int) -> bytes:
+    if len(node.content) > FILE_BYTES_MAX:
+        raise ValueError(f"/{path}: {len(node.content)} bytes are too many for a cpio archive")
+    name = path.encode() + b"\0"
+    links = 2 if stat.S_ISDIR(node.mode) else 1
+    # inode, mode, uid, gid, links, mtime, size, device of the file (2), the device it is (2), length of the name, checksum
+    fields = (number, node.mode, 0, 0, links, 0, len(node.content), 0, 0, *node.device, len(name), 0)
+    head = b"070701" + b"".join(b"%08X" % field for field in fields) + name
+    return _padded(head) + _padded(node.content)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % ALIGN)

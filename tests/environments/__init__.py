@@ -1,0 +1,1 @@
+"""Policies for environments and the states of slots."""

@@ -1,0 +1,114 @@
+"""`python -m xenlab up|run|console|shell`: the lab left running, its scenarios, a host's console, one command in a host."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from provision.programs import NotToBeHad
+from xenlab import images, network, remote
+from xenlab.lab import Lab
+from xenlab.processes import Failed
+
+STARTED = time.monotonic()
+INTERRUPTED = 130
+MISSING = 77  # what test programs end with that could not be run
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m xenlab", description="Real Xen hosts in emulation, with the project on them."
+    )
+    made.add_argument("--folder", type=Path, default=images.CACHE / "lab", help="of the lab's files and logs")
+    made.add_argument("--release", default="", help="of Debian, for the images; default: this machine's")
+    made.add_argument("--hosts", type=int, default=2, choices=range(1, network.HOSTS_MAX + 1))
+    what = made.add_subparsers(dest="what", required=True)
+    what.add_parser("build", help="build the images, and say what takes the room")
+    what.add_parser("up", help="leave the lab running until Ctrl-C")
+    shell = what.add_parser("shell", help="one command in a host")
+    shell.add_argument("host")
+    shell.add_argument("command")
+    return made
+
+
+def main(argv: Sequence[str]) -> int:
+    """0: went well, 1: it did not, 77: cannot be run here, 130: Ctrl-C."""
+    options = parser().parse_args(argv)
+    try:
+        return _do(options)
+    except (NotToBeHad, Failed, remote.Unanswered) as fault:
+        print(f"xenlab: {fault}", file=sys.stderr)
+        return MISSING if isinstance(fault, NotToBeHad) else 1
+    except KeyboardInterrupt:
+        say("interrupted; everything is stopped")
+        return INTERRUPTED
+
+
+def _do(options: argparse.Namespace) -> int:
+    if options.what == "shell":
+        done = remote.run(agent_of(options.folder, options.host), options.command)
+        print(done.output, end="")
+        return done.status
+    if why := images.missing():
+        raise NotToBeHad(why)
+    if options.what == "build":
+        built = images.build(say, options.release)
+        print(built.dom0.report, built.tiny.report, built.client.report, sep="")
+        return 0
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _ended)
+    return _up(options)
+
+
+def _up(options: argparse.Namespace) -> int:
+    built = images.build(say, options.release)
+    network.enter()
+    folder: Path = options.folder.absolute()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with Lab(folder, built, options.hosts, say) as lab:
+        lab.up()
+        _tell(lab)
+        while True:
+            lab.processes.check()
+            time.sleep(0.5)
+
+
+def _tell(lab: Lab) -> None:
+    vmctl = Path(sys.executable).parent / "vmctl"
+    say("the lab runs until you press Ctrl-C. In another terminal:")
+    print(f"  export VMHERD_SOCKET={lab.socket}")
+    for words in ("status", "clients", "get uptime --on all --fetch"):
+        print(f"  {vmctl} {words}")
+    print(f"  python -m xenlab shell {lab.names[0]} 'xl list'")
+    print(f"Logs: {lab.folder}/log", flush=True)
+
+
+def agent_of(folder: Path, host: str) -> Path:
+    """Of a host of the lab that is up. Raises Failed."""
+    try:
+        hosts = json.loads((folder / "lab.json").read_text())["hosts"]
+    except (OSError, ValueError, KeyError):
+        raise Failed(f"no lab is up in {folder}") from None
+    if host not in hosts:
+        raise Failed(f"there is no host {host} here, only {', '.join(hosts)}")
+    return Path(hosts[host]["agent"])
+
+
+def say(text: str) -> None:
+    print(f"{time.monotonic() - STARTED:6.1f} s  {text}", flush=True)
+
+
+def _ended(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,174 @@
+"""What the lab's daemons and hosts are configured with: texts and trees of files. Starts nothing, writes nothing.
+
+Every host has the same client, and programs by which a scenario can do to a host what happens in life (guest/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from nacl.signing import SigningKey
+
+from common.keys import public_line, raw_public
+from provision import machine
+from provision.machine import Machine, Share, Trusted
+from provision.tree import Tree
+from xenlab import network
+from xenlab.qemu import AGENT
+
+GUEST = Path(__file__).resolve().parent / "guest"
+MANAGER = "mgr1"
+DOMAIN_BRIDGE = "xenbr0"
+IMAGES, SHARED, LOGS = "/srv/images", "/srv/shared", "/srv/log"
+AGENT_SERVICE = f"#!/bin/sh\nexec python3 /opt/xenlab/agent.py {AGENT}\n"
+
+COMMON = """\
+[bus]
+daemon = {port}@{address}
+reconnect_max = 2
+[log]
+target = stderr
+[paths]
+"""
+
+MANAGER_INI = """\
+[manager]
+name = {name}
+grace = 1
+silent_after = 20
+refresh = 10
+request_timeout = 30
+{common}state = state
+run = run
+local_keys = keys
+images = {images}
+"""
+
+CLIENT_INI = """\
+[client]
+name = {name}
+groups = dom0,
+plugins = plugins.system, plugins.exec, plugins.log{more_plugins}
+allow = log, exec{more_allow}
+heartbeat = 5
+{hypervisor}
+{common}properties = properties.d
+[programs]
+"""
+
+DOMAIN_CLIENT_INI = """\
+[client]
+name = {name}
+groups = guests,
+plugins = plugins.system, plugins.log
+allow = log,
+heartbeat = 5
+{common}properties = properties.d
+"""
+
+HYPERVISOR = f"""\
+[hypervisor]
+engine = xl
+ticks = 3
+timeout = 15
+images = {IMAGES}
+shared = {SHARED}
+saves = {SHARED}/saves
+"""
+
+# program -> the patterns of its parameters, in their order
+PROGRAMS: Mapping[str, Mapping[str, str]] = {
+    "freeze": {"seconds": r"\d{1,3}"},
+    "thaw": {},
+    "crash": {"vm": r"\w[\w.-]{0,62}"},
+    "foreign": {"vm": r"\w[\w.-]{0,62}"},
+    "by-hand": {"what": "destroy|list|number", "vm": r"\w[\w.-]{0,62}"},
+    "kill-client": {},
+    "ping": {"address": r"[\d.]{7,15}", "seconds": r"\d{1,3}"},
+    "ping-start": {"address": r"[\d.]{7,15}"},
+    "ping-end": {"address": r"[\d.]{7,15}"},
+}
+PROGRAM_S = 150
+
+PROPERTIES = """\
+[ram_free]
+command = ram
+parameters = MemFree
+return_type = int
+ticks = 10
+
+[uptime]
+command = uptime
+ticks = 10
+"""
+
+
+def common() -> str:
+    return COMMON.format(port=network.PORT, address=network.MANAGER)
+
+
+def manager_ini(images: Path) -> str:
+    return MANAGER_INI.format(name=MANAGER, common=common(), images=images)
+
+
+def client_ini(name: str, *, hypervisor: bool) -> str:
+    text = CLIENT_INI.format(
+        name=name,
+        common=common(),
+        hypervisor=HYPERVISOR if hypervisor else "",
+        more_plugins=", plugins.vm" if hypervisor else "",
+        more_allow=", vm" if hypervisor else ",",
+    )
+    return text + "".join(_program(program, patterns) for program, patterns in PROGRAMS.items())
+
+
+def _program(name: str, patterns: Mapping[str, str]) -> str:
+    argv = ", ".join([f"/opt/xenlab/{name}", *(f"{{{each}}}" for each in patterns)])
+    rows = [f"[[{name}]]", f"argv = {argv},", f"timeout = {PROGRAM_S}"]
+    rows += ["[[[patterns]]]", *(f"{each} = '{pattern}'" for each, pattern in patterns.items())] if patterns else []
+    return "\n".join(rows) + "\n"
+
+
+def host_machine(name: str, number: int) -> Machine:
+    return Machine(
+        name=name,
+        cards={"eth0": DOMAIN_BRIDGE},
+        addresses={DOMAIN_BRIDGE: f"{network.address(number)}/{network.BITS}"},
+        shares=(Share("images", IMAGES, read_only=True), Share("shared", SHARED), Share("log", LOGS)),
+        logs=LOGS,
+    )
+
+
+def host_tree(
+    name: str, number: int, hosts: Iterable[Trusted], key: SigningKey, managers: SigningKey, hypervisor: bool
+) -> Tree:
+    """All of one host's own files. `key`: its client's; `managers`: the manager's, whose public half goes in."""
+    tree = machine.layer(host_machine(name, number), hosts)
+    tree.file("etc/vmherd/vmclient.ini", client_ini(name, hypervisor=hypervisor), 0o600)
+    tree.file("etc/vmherd/properties.d/lab.ini", PROPERTIES, 0o600)
+    client_state(tree, managers)
+    tree.file("var/lib/vmherd-client/key", f"vmherd-ed25519-secret {bytes(key).hex()}\n", 0o600)
+    for path in sorted(GUEST.iterdir()):
+        if path.is_file():
+            tree.file(f"opt/xenlab/{path.name}", path.read_bytes(), 0o755)
+    tree.file("etc/vmherd-image/services/agent", AGENT_SERVICE, 0o755)
+    return tree
+
+
+def client_state(tree: Tree, manager: SigningKey) -> None:
+    """Whom a client believes."""
+    tree.folder("etc/vmherd", 0o700)
+    tree.folder("var/lib/vmherd-client", 0o700)
+    tree.folder("var/lib/vmherd-client/managers", 0o700)
+    line = public_line(raw_public(manager), MANAGER)
+    tree.file(f"var/lib/vmherd-client/managers/{MANAGER}.pub", f"{line}\n", 0o600)
+
+
+def domain_tree(name: str, manager: SigningKey) -> Tree:
+    """One domain's own files, for the image with the client; its key it makes itself."""
+    tree = Tree()
+    tree.file("etc/vmherd/vmclient.ini", DOMAIN_CLIENT_INI.format(name=name, common=common()), 0o600)
+    tree.file("etc/vmherd/properties.d/lab.ini", PROPERTIES, 0o600)
+    client_state(tree, manager)
+    return tree

@@ -1,0 +1,177 @@
+"""The lab itself: bus and manager as processes here, Xen hosts in emulation, all in one network. Told what to do by up.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nacl.signing import SigningKey
+
+from common.keys import own_key, publish_local
+from provision import machine
+from provision.machine import Trusted
+from xenlab import files, network, remote
+from xenlab.files import MANAGER
+from xenlab.images import Images
+from xenlab.processes import Failed, Processes
+from xenlab.qemu import Guest, command
+
+START_S = 60.0
+BOOT_S = 240.0  # 5 s on an idle machine; a loaded one may take twenty times that
+CONNECT_S = 240.0
+ASK_S = 60.0
+PREFIX = "vmherd-xenlab-"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Whose keys belong to one host: its client, its ssh daemon, its root."""
+
+    client: SigningKey
+    host: SigningKey
+    root: SigningKey
+
+
+class Lab:
+    """`folder`: all files of this lab, wiped before it starts. Use as a context manager."""
+
+    def __init__(self, folder: Path, images: Images, hosts: int, say: Callable[[str], None]) -> None:
+        self.folder = folder
+        self.images = images
+        self.say = say
+        self.names = [f"xen{number}" for number in range(1, hosts + 1)]
+        self.sockets = Path(tempfile.mkdtemp(prefix=PREFIX, dir="/tmp"))  # a unix socket's path has 107 bytes at most
+        self.processes = Processes(folder / "log")
+        self.guests: dict[str, Guest] = {}
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self.processes.close()
+        shutil.rmtree(self.sockets, ignore_errors=True)
+        (self.folder / "lab.json").unlink(missing_ok=True)
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "manager" / "run" / "vmmanager.sock"
+
+    def up(self) -> None:
+        """All of it, until every client is connected. Raises Failed, NotToBeHad."""
+        network.make(len(self.names))
+        self._folders()
+        self._start_bus_and_manager()
+        self._write_machines()
+        for name in self.names:
+            self.start_host(name)
+        for name in self.names:
+            self.wait_host(name)
+        self._wait_clients()
+        self._write_facts()
+
+    def _folders(self) -> None:
+        for name in ("log", "shared/saves", "images", "machines", "manager/run"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        for name in self.names:
+            (self.folder / "log" / name).mkdir(exist_ok=True)
+        (self.folder / "machines").chmod(0o700)
+
+    def _start_bus_and_manager(self) -> None:
+        manager = self.folder / "manager"
+        (manager / "vmmanager.ini").write_text(files.manager_ini(self.folder / "images"))
+        (manager / "triggers.d").mkdir(exist_ok=True)
+        self.processes.start("vmbus", [*program("vmbus"), "--listen", f"{network.MANAGER}:{network.PORT}"], manager)
+        self.processes.wait("the bus listens", lambda: re.search("listening on", self.processes.log("vmbus")), START_S)
+        self.manager_key = own_key(manager / "state", MANAGER)
+        self.processes.start("vmmanager", [*program("vmmanager"), "--config", str(manager / "vmmanager.ini")], manager)
+        self.processes.wait("the manager leads", lambda: self.socket.exists() and self.ask("status").get("leading"), START_S)
+        self.say(f"bus and manager are up at {network.MANAGER}")
+
+    def _write_machines(self) -> None:
+        """Each host's image with its own files behind it; the folder is for the owner alone."""
+        keys = {name: Keys(*(SigningKey.generate() for _ in range(3))) for name in self.names}
+        numbered = list(enumerate(self.names, 1))
+        everybody = [Trusted(name, network.address(number), keys[name].host, keys[name].root) for number, name in numbered]
+        for number, name in numbered:
+            publish_local(self.folder / "manager" / "keys", name, "client", keys[name].client)
+            tree = files.host_tree(name, number, everybody, keys[name].client, self.manager_key, hypervisor=True)
+            machine.write(self.images.dom0.archives, tree, self.folder / "machines" / name)
+            self.guests[name] = self._guest(name, number)
+
+    def _guest(self, name: str, number: int) -> Guest:
+        return Guest(
+            name=name,
+            xen=self.images.dom0.xen,
+            kernel=self.images.dom0.kernel,
+            initrd=self.folder / "machines" / name,
+            tap=network.tap(number),
+            mac=f"52:54:00:4c:41:{number:02x}",
+            sockets=self.sockets,
+            console_log=self.folder / "log" / f"{name}.console",
+            shares={
+                "images": (self.folder / "images", True),
+                "shared": (self.folder / "shared", False),
+                "log": (self.folder / "log" / name, False),
+            },
+        )
+
+    def start_host(self, name: str) -> None:
+        self.processes.start(name, command(self.guests[name]), self.folder)
+
+    def wait_host(self, name: str) -> None:
+        """Until its Xen answers. Raises Failed."""
+        agent = self.guests[name].agent
+        self.processes.wait(f"QEMU of {name} is there", agent.exists, START_S)
+        try:
+            remote.wait(agent, "xl list", BOOT_S)
+        except remote.Unanswered as fault:
+            self.processes.check()
+            raise Failed(f"{name}: {fault}") from None
+        self.say(f"{name} is up: {remote.run(agent, 'cut -d. -f1 /proc/uptime').output.strip()} s after its kernel started")
+
+    def _wait_clients(self) -> None:
+        def connected() -> bool:
+            rows = self.ask("clients")
+            return {row["name"] for row in rows if row["state"] == "connected"} >= set(self.names)
+
+        try:
+            self.processes.wait("all clients are connected", connected, CONNECT_S)
+        except Failed as fault:
+            tails = (path.read_text(errors="replace")[-2000:] for path in self.folder.glob("log/*/vmclient.log"))
+            raise Failed("\n".join([str(fault), *tails])) from None
+        self.say("the clients of all hosts are connected")
+
+    def ask(self, *words: str) -> Any:
+        """What `vmctl WORDS --json` says. Raises Failed."""
+        environment = {**os.environ, "VMHERD_SOCKET": str(self.socket)}
+        argv = [*program("vmctl"), *words, "--json"]
+        done = subprocess.run(argv, env=environment, capture_output=True, check=False, timeout=ASK_S)
+        try:
+            return json.loads(done.stdout)
+        except ValueError:
+            raise Failed(f"vmctl {' '.join(words)} ended with {done.returncode}: {done.stderr.decode()}") from None
+
+    def _write_facts(self) -> None:
+        """What others need to use a lab that is up; its presence says that it is."""
+        hosts = {
+            name: {"agent": str(one.agent), "console": str(one.console), "monitor": str(one.monitor)}
+            for name, one in self.guests.items()
+        }
+        facts = {"pid": os.getpid(), "socket": str(self.socket), "hosts": hosts}
+        draft = self.folder / "lab.json.new"
+        draft.write_text(json.dumps(facts, indent=1) + "\n")
+        draft.replace(self.folder / "lab.json")
+
+
+def program(name: str) -> list[str]:
+    """How to start one of our console scripts with this very Python."""
+    return [str(Path(sys.executable).parent / name)]
