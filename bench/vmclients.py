@@ -1,7 +1,7 @@
-"""Many hosts with a simulated hypervisor in one process: real client cores, sockets and keys, the real commands of plugins/vm.py.
+"""Many hosts with a simulated hypervisor in one process: real client cores, sockets, keys, the real commands of plugins/vm.py.
 
-`python -m bench.vmclients --daemon PORT@HOST --first 0 --count 25 --farm DIR --local-keys DIR`. Left out are what would measure
-this machine's disk and processes instead of the manager: the journal, worker processes. Prints `ready` when all have said hello.
+`python -m bench.vmclients --daemon PORT@HOST --first 0 --count 25 --farm DIR --local-keys DIR`. Journals and worker processes
+are left out: fifty of them would measure this machine instead of the manager. Prints `ready` when all have said hello.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Starts and stops of many VMs through the real manager: `python -m bench.vms [--vms 1000] [--hosts 50] [--quick]`.
 
-A real vmbus, a real vmmanager with its files on disk, and simulated hosts as bench/vmclients.py has them, all on this machine. As
-an operator would: `vmctl vm start all`, a host emptied and filled again, `vmctl vm stop --now all`. At the end every hypervisor
-is looked at: each VM is there once, or not at all.
+A real vmbus, a real vmmanager with its files on disk, and simulated hosts as bench/vmclients.py has them, all on this machine.
+What `vmctl vm start all` and `vmctl vm stop --now all` do; after each, every hypervisor is looked at: is each VM there once, or
+not at all?
 """
 
 from __future__ import annotations
