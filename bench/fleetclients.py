@@ -12,6 +12,8 @@ import selectors
 import signal
 import sys
 import time
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 from nacl.signing import SigningKey
@@ -34,29 +36,31 @@ def moment() -> Moment:
 
 
 class Core:
-    """One client. `value` is what its property reads as."""
+    """One client. `value` is what its properties read as."""
 
-    def __init__(self, name: str, daemon: str, value: str, ticks: float, local_keys: Path, managers: Keyring) -> None:
+    def __init__(self, config: ClientConfig, value: str, local_keys: Path, managers: Keyring) -> None:
         key = SigningKey.generate()
-        publish_local(local_keys, name, "client", key)
-        blob = PropertyConfig("blob", "blob", Where("fleet"), ticks=ticks)
-        config = ClientConfig(name, groups=("fleet",), bus=BusConfig(daemon=daemon), properties=(blob,))
-        self.mailbox = spread.connect(daemon, private_name(name), 0, 0)
-        for group in (GROUP_CLIENTS, "fleet"):
+        publish_local(local_keys, config.name, "client", key)
+        groups = (GROUP_CLIENTS, *config.groups)
+        self.config = config
+        self.mailbox = spread.connect(config.bus.daemon, private_name(config.name), 0, 0)
+        for group in groups:
             self.mailbox.join(group)
         self._value = value
-        self._opener = Opener((name, GROUP_CLIENTS, "fleet"), managers)
-        self._sealer = Sealer(name, key)
+        self._opener = Opener((config.name, *groups), managers)
+        self._sealer = Sealer(config.name, key)
         self._assembler = Assembler()
         self._sent = 0
         self._host = Host(config, Facts(VERSION, "bench", time.time(), raw_public(key).hex()), moment())
         self.wake = 0.0
 
     def step(self, event: Event) -> None:
-        """One event, and all that the reading it asks for brings."""
-        now = moment()
-        for effect in self._host.step(event, now):
-            self._perform(effect, now)
+        """One event, and all that it brings."""
+        waiting = deque([event])
+        while waiting:
+            now = moment()
+            for effect in self._host.step(waiting.popleft(), now):
+                waiting += self._perform(effect, now)
 
     def received(self) -> None:
         for message in self.mailbox.receive_available():
@@ -73,13 +77,18 @@ class Core:
                 continue
             self.step(Arrived(envelope))
 
-    def _perform(self, effect: Effect, now: Moment) -> None:
+    def _perform(self, effect: Effect, now: Moment) -> list[Event]:
+        """What comes of it at once."""
         if isinstance(effect, WakeAt):
             self.wake = effect.mono
         elif isinstance(effect, Read):
-            self.step(ReadDone(effect.property.name, self._value, "", "", now.mono))
+            return [self._read(effect.property, now)]
         elif isinstance(effect, Send):
             self._send(effect, now)
+        return []
+
+    def _read(self, one: PropertyConfig, now: Moment) -> ReadDone:
+        return ReadDone(one.name, self._value, "", "", now.mono)
 
     def _send(self, effect: Send, now: Moment) -> None:
         payload = self._sealer.seal(
@@ -90,7 +99,7 @@ class Core:
             self.mailbox.multigroup_multicast(spread.AGREED_MESS, frame.groups, frame.data, frame.kind)
 
 
-def serve(cores: list[Core]) -> None:
+def serve(cores: Sequence[Core]) -> None:
     """For ever: what arrives, and what is due."""
     selector = selectors.DefaultSelector()
     for core in cores:
@@ -122,13 +131,22 @@ def main() -> None:
     options.add_argument("--local-keys", type=Path, required=True)
     given = options.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    managers = Keyring()
-    managers.update(
-        (name, raw, role, "accepted") for name, raw, role in scan_local(given.local_keys).accepted if role == "manager"
-    )
+    managers = trusted(given.local_keys)
     names = [f"node{at:04d}.bench" for at in range(given.first, given.first + given.count)]
-    value = "x" * given.bytes
-    cores = [Core(name, given.daemon, value, given.ticks, given.local_keys, managers) for name in names]
+    blob = PropertyConfig("blob", "blob", Where("fleet"), ticks=given.ticks)
+    configs = [ClientConfig(name, groups=("fleet",), bus=BusConfig(daemon=given.daemon), properties=(blob,)) for name in names]
+    run([Core(config, "x" * given.bytes, given.local_keys, managers) for config in configs])
+
+
+def trusted(local_keys: Path) -> Keyring:
+    """The managers whose keys lie there."""
+    managers = Keyring()
+    managers.update((name, raw, role, "accepted") for name, raw, role in scan_local(local_keys).accepted if role == "manager")
+    return managers
+
+
+def run(cores: Sequence[Core]) -> None:
+    """Has all of them say hello, and serves them."""
     for core in cores:
         core.step(BusChanged(Opened(core.mailbox.private_group)))
     print("ready", flush=True)

@@ -67,7 +67,7 @@ def place(
         if only and all(room.host != only for room in rooms):
             rejected[only] = "there is no such host"
         return Placement(None, _nowhere(rejected, only), dict(sorted(rejected.items())))
-    costs = sorted((_cost(vm, relations, room) for room in possible), key=lambda cost: (cost.host != prefer, cost))
+    costs = sorted((_cost(asks, relations, room) for room in possible), key=lambda cost: (cost.host != prefer, cost))
     best, too_small = _first_for_all([vm, *along], costs, relations, rooms, moving)
     rejected |= too_small | {
         cost.host: _beaten(cost, best, prefer) for cost in costs if cost is not best and cost.host not in too_small
@@ -144,6 +144,7 @@ class _Asks:
     """What one VM asks of every host. `beside`: hosts of which it must be one, and why."""
 
     vm: VmConfig
+    need_bytes: int
     only: str
     apart: frozenset[str]
     beside: tuple[tuple[frozenset[str], str], ...]
@@ -158,7 +159,7 @@ def _asks(vm: VmConfig, relations: Relations, rooms: Sequence[Room], only: str, 
     for group, members in relations.groups_sought(vm).items():
         if hosts := frozenset(room.host for room in rooms if room.vms & (members - moving)):
             beside.append((hosts, f"affinity wants one of {group} beside it, and those are on {_some(sorted(hosts))}"))
-    return _Asks(vm, only, relations.apart(vm), tuple(beside))
+    return _Asks(vm, need_bytes(vm), only, relations.apart(vm), tuple(beside))
 
 
 def _why_not(asks: _Asks, room: Room) -> str:
@@ -178,13 +179,13 @@ def _why_not(asks: _Asks, room: Room) -> str:
             return why
     if there := asks.apart & room.vms:
         return f"anti_affinity keeps it apart from {_some(sorted(there))}"
-    return _too_little(asks.vm, room)
+    return _too_little(asks.vm, asks.need_bytes, room)
 
 
-def _too_little(vm: VmConfig, room: Room) -> str:
+def _too_little(vm: VmConfig, need: int, room: Room) -> str:
     if room.memory_free_bytes is None:
         return "its free memory is not known"
-    if vm.name in room.vms or (need := need_bytes(vm)) <= room.memory_free_bytes:
+    if need <= room.memory_free_bytes or vm.name in room.vms:
         return ""
     reserve = f"{vm.memory_bytes // MIB} MiB and {(need - vm.memory_bytes) // MIB} MiB to run it"
     return f"needs {need // MIB} MiB ({reserve}), {max(0, room.memory_free_bytes) // MIB} MiB are free"
@@ -203,14 +204,14 @@ class _Cost(NamedTuple):
     host: str
 
 
-def _cost(vm: VmConfig, relations: Relations, room: Room) -> _Cost:
-    cpus = room.cpus or 1
-    free = (room.memory_free_bytes or 0) - (0 if vm.name in room.vms else need_bytes(vm))
-    there = sum(relations.definitions[name].vcpus for name in room.vms if name in relations.definitions and name != vm.name)
+def _cost(asks: _Asks, relations: Relations, room: Room) -> _Cost:
+    cpus, name = room.cpus or 1, asks.vm.name
+    free = (room.memory_free_bytes or 0) - (0 if name in room.vms else asks.need_bytes)
+    vcpus = asks.vm.vcpus + relations.vcpus(room.vms - {name})
     return _Cost(
-        -relations.met_by(vm, room.vms),
+        -relations.met_by(asks.vm, room.vms),
         100 - 100 * free // max(1, room.memory_bytes),
-        round((there + vm.vcpus) / cpus, 2),
+        round(vcpus / cpus, 2),
         inf if room.load is None else round(room.load / cpus, 1),
         room.host,
     )

@@ -17,6 +17,7 @@ class Relations:
 
     def __init__(self, definitions: Mapping[str, VmConfig]) -> None:
         self.definitions = dict(definitions)
+        self._vcpus = {vm.name: vm.vcpus for vm in self.definitions.values()}
         self._members: dict[str, set[str]] = {}
         self._kept_off_by: dict[str, set[str]] = {}  # VM or group -> those that name it in anti_affinity
         self._sought_by: dict[str, set[str]] = {}  # VM or group -> those that name it in affinity
@@ -51,8 +52,14 @@ class Relations:
 
     def met_by(self, vm: VmConfig, there: frozenset[str]) -> int:
         """How many of those there want one of its group beside them and have none yet."""
-        waiting = there & self._sought_by.get(vm.group, set()) - {vm.name} if vm.group else frozenset()
+        seekers = self._sought_by.get(vm.group) if vm.group else None
+        waiting = there & seekers - {vm.name} if seekers else ()
         return sum(1 for name in waiting if not there & self._members[vm.group] - {name, vm.name})
+
+    def vcpus(self, names: Iterable[str]) -> int:
+        """Of all of these together; of one without a definition nothing is known."""
+        known = self._vcpus
+        return sum([known[name] for name in names if name in known])
 
     def bound(self, vm: VmConfig) -> bool:
         """Whether any affinity, its own or another's, has to do with it."""

@@ -23,10 +23,19 @@ class Rooms:
         self._arrived: dict[str, list[tuple[float, str, int]]] = {}  # host -> (wall clock, VM, bytes) of orders since it told
         self._busy: dict[str, int] = {}
         self._migrations: dict[str, int] = {}
+        self._coming: dict[str, dict[str, int]] = {}  # host -> VM -> bytes: orders under way
+        self._ordered: dict[str, set[str]] = {}  # host -> VMs that may be there
 
     def refresh(self) -> None:
         """At the beginning of a step."""
         self._busy, self._migrations = dict(self._m.tasks.busy()), dict(self._m.tasks.migrations())
+        self._coming, self._ordered = {}, {}
+        for task in self._m.tasks.active():
+            if task.arrives_at:
+                self._coming.setdefault(task.arrives_at, {})[task.vm] = task.memory_bytes
+        for name, record in self._m.records.items():
+            for host in record.places:
+                self._ordered.setdefault(host, set()).add(name)
         self._rooms = tuple(self._room(host) for host in self._m.seen.hosts())
 
     def all(self) -> tuple[Room, ...]:
@@ -99,8 +108,7 @@ class Rooms:
         since = [each for each in self._arrived.get(host, ()) if each[0] >= has.read_at]
         self._arrived[host] = since
         listed = {domain.name for domain in self._m.seen.listings[host].domains}
-        coming = {task.vm: task.memory_bytes for task in self._m.tasks.active() if task.arrives_at == host}
-        coming |= {vm: size for _, vm, size in since}
+        coming = self._coming.get(host, {}) | {vm: size for _, vm, size in since}
         taken = sum(
             size for vm, size in coming.items() if vm not in listed or has.read_at < self._m.seen.listings[host].read_at
         )
@@ -108,9 +116,7 @@ class Rooms:
 
     def _vms(self, host: str) -> frozenset[str]:
         listed = {domain.name for domain in self._m.seen.listings[host].domains if domain.ours}
-        ordered = {name for name, record in self._m.records.items() if host in record.places}
-        coming = {task.vm for task in self._m.tasks.active() if task.arrives_at == host}
-        return frozenset(listed | ordered | coming)
+        return frozenset(listed | self._ordered.get(host, set()) | self._coming.get(host, {}).keys())
 
 
 def _closed(room: Room, why: str) -> Room:
