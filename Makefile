@@ -40,6 +40,8 @@ bench: venv
 	$(V)/python -m bench.triggers
 	$(V)/python -m bench.client_rest
 	$(V)/python -m bench.batch
+	$(V)/python -m bench.placement
+	$(V)/python -m bench.vms
 
 # The prototype's four plots; takes about half an hour.
 bench-plots: venv

@@ -51,9 +51,9 @@ def check(trace: Trace, found: Run, slots: int, places: int, switch_s: float) ->
             if trace.jobs[job].environment != trace.jobs[following].environment:
                 assert then >= began + trace.jobs[job].run_s + switch_s - 1e-6
     order: dict[int, float] = {}
-    for job, began in zip(trace.jobs, found.began_s, strict=True):
-        assert began >= order.get(job.environment, 0.0)  # first come, first served
-        order[job.environment] = began
+    for one, began in zip(trace.jobs, found.began_s, strict=True):
+        assert began >= order.get(one.environment, 0.0)  # first come, first served
+        order[one.environment] = began
     for mix in found.mix:
         assert sum(mix.serving) <= slots
 
@@ -112,7 +112,7 @@ def test_a_job_whose_environment_gets_no_slot_is_told_and_not_waited_for() -> No
 @given(traces(), st.integers(3, 6), st.integers(1, 2))
 def test_the_best_split_is_the_best_of_all(trace: Trace, slots: int, places: int) -> None:
     number = len(trace.environments)
-    all_of_them = [(slots,)] if number == 1 else [(n, slots - n) for n in range(1, slots)]
+    all_of_them: list[tuple[int, ...]] = [(slots,)] if number == 1 else [(n, slots - n) for n in range(1, slots)]
     if number == 3:
         all_of_them = [(a, b, slots - a - b) for a in range(1, slots - 1) for b in range(1, slots - a)]
     found = BestSplit(trace, slots, places).find(by_share(trace, slots))
