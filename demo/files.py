@@ -23,10 +23,48 @@ class Host:
 
     name: str
     groups: tuple[str, ...]
+    hypervisor: bool = False
 
 
-HOSTS = (Host("desk1", ("desks",)), Host("mail1", ("mailers",)), Host("mail2", ("mailers",)), Host("web1", ("webs",)))
+HOSTS = (
+    Host("desk1", ("desks",)),
+    Host("mail1", ("mailers",)),
+    Host("mail2", ("mailers",)),
+    Host("web1", ("webs",)),
+    Host("xen1", ("dom0",), hypervisor=True),
+    Host("xen2", ("dom0",), hypervisor=True),
+)
 VICTIM = "mail2"
+SIMULATED = "simulated"  # the folder of the simulated hypervisors
+FAST_S = "1s"
+
+VMS = """\
+# Kernels are not looked at by the simulated hypervisor.
+[shop1]
+memory = 1G
+kernel = /boot/vmlinuz
+anti_affinity = shop2
+
+[shop2]
+memory = 1G
+kernel = /boot/vmlinuz
+
+[db1]
+memory = 2G
+vcpus = 2
+kernel = /boot/vmlinuz
+priority = 200
+"""
+
+HYPERVISOR = """
+[hypervisor]
+engine = sim
+ticks = 1
+farm = {farm}
+sim_memory = 8G
+sim_boot = 1s
+sim_shutdown = 1s
+"""
 
 CHANGES = (
     f"client_alive_check: silent after {SILENT_S} s, not {SILENT_S_SHIPPED} s; also asks {WATCHER} to run `page`",
@@ -78,19 +116,22 @@ local_keys = ../keys
 
 def _write_manager(folder: Path, port: int) -> None:
     settings = f"[manager]\nname = {MANAGER}\ngrace = 1\nsilent_after = 3\nrefresh = 5\n\n"
-    _write(folder / "vmmanager.ini", settings + COMMON.format(port=port))
+    _write(folder / "vmmanager.ini", settings + COMMON.format(port=port) + f"\n[vms]\nrestart_delay = {FAST_S}\n")
+    _write(folder / "vms.ini", VMS)
     for name in ("client_query", "client_alive_check"):
         _write(folder / "triggers.d" / f"{name}.ini", _trigger(name))
 
 
 def _write_client(folder: Path, host: Host, port: int) -> None:
-    settings = f"[client]\nname = {host.name}\ngroups = {', '.join(host.groups)},\nheartbeat = 1\nallow = log, exec:page\n\n"
+    allow = "vm, log" if host.hypervisor else "log, exec:page"
+    settings = f"[client]\nname = {host.name}\ngroups = {', '.join(host.groups)},\nheartbeat = 1\nallow = {allow}\n\n"
     program = (
         "\n[programs]\n[[page]]\n"
         f"argv = /bin/sh, {folder.parent / 'page.sh'}, {folder.parent / PAGED}, {{text}}\n"
         "timeout = 5\n[[[patterns]]]\ntext = '[\\w .:-]{1,200}'\n"
     )
-    _write(folder / "vmclient.ini", settings + COMMON.format(port=port) + program)
+    runs = HYPERVISOR.format(farm=folder.parent / SIMULATED) if host.hypervisor else program
+    _write(folder / "vmclient.ini", settings + COMMON.format(port=port) + runs)
     _write(folder / "properties.d" / "prototype.ini", replaced(section("ram_free"), "ticks = 60", "ticks = 2"))
     _write(folder / "properties.d" / "more.ini", MORE)
 

@@ -81,19 +81,24 @@ class Farm:
     def clients(self, state: str) -> list[dict[str, Any]]:
         return [row for row in self.ask("clients") if row["state"] == state]
 
-    def ask(self, *words: str) -> Any:
-        """What `vmctl WORDS --json` says."""
-        done = subprocess.run(
-            [*program("vmctl"), *words, "--json"],
+    def vmctl(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """As an operator types it, without a terminal."""
+        return subprocess.run(
+            [*program("vmctl"), *words],
             env={**os.environ, "VMHERD_SOCKET": str(self.socket)},
             capture_output=True,
+            text=True,
             check=False,
             timeout=START_S,
         )
+
+    def ask(self, *words: str) -> Any:
+        """What `vmctl WORDS --json` says."""
+        done = self.vmctl(*words, "--json")
         try:
             return json.loads(done.stdout)
         except ValueError:
-            raise Failed(f"vmctl {' '.join(words)} ended with {done.returncode}: {done.stderr.decode()}") from None
+            raise Failed(f"vmctl {' '.join(words)} ended with {done.returncode}: {done.stderr}") from None
 
     def wait(self, what: str, ready: Callable[[], Any], limit_s: float = START_S) -> Any:
         """Look again and again until `ready` is true, all processes being alive. Raises Failed."""

@@ -6,7 +6,7 @@ import time
 from datetime import datetime
 from typing import Any
 
-from demo import files
+from demo import files, machines
 from demo.processes import Failed, Farm
 from demo.show import Show
 
@@ -45,8 +45,10 @@ def demo(farm: Farm, show: Show) -> str:
     for line in _noted(farm, killed_at):
         show.plain(f"  {line}")
     after_s = time.time() - killed_at
+    machines.tell(farm, show)
     return (
-        f"{files.VICTIM} was killed, client_alive_check fired, {files.WATCHER} ran the command {after_s:.1f} s after the kill"
+        f"{files.VICTIM} was killed, client_alive_check fired, {files.WATCHER} ran the command {after_s:.1f} s after the kill; "
+        "virtual machines were started, restarted, left alone and moved"
     )
 
 
@@ -138,6 +140,8 @@ def run(farm: Farm, show: Show) -> None:
         "clients",
         "get ram_free load --fetch --on all",
         f"exec log text=hello --on {files.WATCHER}",
+        "vm start all -y",
+        "host evacuate xen1 -y",
         "events -f",
     ):
         show.plain(f"  {vmctl} {words}")
