@@ -13,6 +13,7 @@ from provision.tree import Tree
 ROOT = Path(__file__).resolve().parent.parent
 FILES = Path(__file__).resolve().parent / "files"
 PLACE = "opt/vmherd"
+PATH_FILE = "usr/lib/python3/dist-packages/vmherd.pth"  # Debian's Python reads it; workers get no PYTHONPATH
 CLIENT = ("common", "vmclient", "plugins")
 ONLY_VMCTL = ("rich", "argcomplete")
 WITHOUT = ("bin", "*.dist-info", "*/tests", "psutil/_psosx*", "psutil/_psbsd*", "psutil/_pswindows*", "pycparser")
@@ -42,6 +43,7 @@ def client(store: Store, target: Target) -> Tree:
     for folder in CLIENT:
         _sources(tree, folder)
     bytecode.compile_sources(tree, target.python, PLACE)
+    tree.file(PATH_FILE, f"/{PLACE}\n")
     service(tree, "vmclient")
     return tree
 

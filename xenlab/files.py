@@ -91,6 +91,43 @@ PROGRAMS: Mapping[str, Mapping[str, str]] = {
 }
 PROGRAM_S = 150
 
+VMS_INI = """\
+# The virtual machines of the lab: PVH and PV, diskless, all in RAM.
+[web1]
+memory = 128M
+image = tiny
+cmdline = "{words} host=web1 ip4={net}.101/{bits}"
+anti_affinity = web2
+[[networks]]
+eth0 = xenbr0
+
+[web2]
+memory = 128M
+image = tiny
+cmdline = "{words} host=web2 ip4={net}.102/{bits}"
+[[networks]]
+eth0 = xenbr0
+
+[old1]
+memory = 128M
+type = pv
+image = tiny
+cmdline = "{words} host=old1 ip4={net}.103/{bits}"
+[[networks]]
+eth0 = xenbr0
+
+[big1]
+memory = 16G
+image = tiny
+
+[bad1]
+memory = 128M
+image = tiny
+[[networks]]
+eth0 = nosuch0
+"""
+DOMAIN_WORDS = "console=hvc0 quiet mitigations=off sysrq_always_enabled"
+
 PROPERTIES = """\
 [ram_free]
 command = ram
@@ -110,6 +147,10 @@ def common() -> str:
 
 def manager_ini(images: Path) -> str:
     return MANAGER_INI.format(name=MANAGER, common=common(), images=images)
+
+
+def vms_ini() -> str:
+    return VMS_INI.format(words=DOMAIN_WORDS, net=network.NET, bits=network.BITS)
 
 
 def client_ini(name: str, *, hypervisor: bool) -> str:

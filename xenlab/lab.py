@@ -18,6 +18,7 @@ from nacl.signing import SigningKey
 
 from common.keys import own_key, publish_local
 from provision import machine
+from provision.domu import DomU
 from provision.machine import Trusted
 from xenlab import files, network, remote
 from xenlab.files import MANAGER
@@ -87,6 +88,8 @@ class Lab:
 
     def _start_bus_and_manager(self) -> None:
         manager = self.folder / "manager"
+        (manager / "vms.ini").write_text(files.vms_ini())
+        self._publish()
         (manager / "vmmanager.ini").write_text(files.manager_ini(self.folder / "images"))
         (manager / "triggers.d").mkdir(exist_ok=True)
         self.processes.start("vmbus", [*program("vmbus"), "--listen", f"{network.MANAGER}:{network.PORT}"], manager)
@@ -95,6 +98,19 @@ class Lab:
         self.processes.start("vmmanager", [*program("vmmanager"), "--config", str(manager / "vmmanager.ini")], manager)
         self.processes.wait("the manager leads", lambda: self.socket.exists() and self.ask("status").get("leading"), START_S)
         self.say(f"bus and manager are up at {network.MANAGER}")
+
+    def _publish(self) -> None:
+        """The diskless domains, as anybody publishes an image. Raises Failed."""
+        for name, built in (("tiny", self.images.tiny), ("guest", self.images.client)):
+            self._image(name, built)
+
+    def _image(self, name: str, built: DomU) -> None:
+        parts = ["--kernel", str(built.kernel), "--initrd", str(built.initrd)]
+        where = ["--repository", str(self.folder / "images"), "--create"]
+        argv = [*program("vmctl"), "image", "add", name, *parts, *where]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=ASK_S)
+        if done.returncode:
+            raise Failed(f"vmctl image add {name}: {done.stderr.strip()}")
 
     def _write_machines(self) -> None:
         """Each host's image with its own files behind it; the folder is for the owner alone."""
