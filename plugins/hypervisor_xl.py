@@ -210,7 +210,7 @@ class XlHypervisor:
             raise hv.WrongState(self.host, name, f"{path} {what}; nothing was done")
 
     def migrate(self, name: str, target: str, *, limit_s: float, progress: Progress = silent) -> hv.Moved:
-        self._in_state(name, "running", "migrated")
+        domain = self._in_state(name, "running", "migrated")
         deadline = self.clock() + limit_s
         progress(f"moving live to {target}")
         try:
@@ -224,7 +224,7 @@ class XlHypervisor:
         if self.shared is None:
             why = "it cannot be moved live, and no folder is shared with the target"
             raise hv.Unsupported(self.host, name, why, left=self._where(name))
-        self._move_saved(name, target, self.shared / f"{name}.save", deadline, progress)
+        self._move_saved(name, target, self._place(domain), deadline, progress)
         return "saved"
 
     def _where(self, name: str) -> str:
@@ -233,8 +233,14 @@ class XlHypervisor:
         except HypervisorError as fault:
             return f"it is not here: {fault.why}"
 
+    def _place(self, domain: Domain) -> Path:
+        """A name of its own for each move: the target may remember an older file by that name."""
+        assert self.shared is not None
+        return self.shared / f"{domain.name}.{self.host}.{domain.number}.save"
+
     def _move_saved(self, name: str, target: str, path: Path, deadline: float, progress: Progress) -> None:
         self.save(name, path, limit_s=deadline - self.clock(), progress=progress)
+        _sync(path)
         progress(f"restoring on {target}")
         remote = Xl(target, (*self.remote_shell, target, self.remote_xl))
         try:
@@ -278,3 +284,9 @@ class XlHypervisor:
             return ""
         except OSError as fault:
             raise HypervisorError(self.host, name, f"console log: {fault.strerror}") from None
+
+
+def _sync(path: Path) -> None:
+    """All of it is where another host sees it."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -20,11 +20,19 @@ from provision.tree import Tree
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A folder of whoever runs the machine, by 9p over virtio. `tag`: as that machine's maker calls it."""
+    """A folder of whoever runs the machine, by 9p over virtio. `tag`: as that machine's maker calls it.
+
+    `cached`: written through the kernel's cache, as saved domains need it (without, xl save gets EFAULT: their pages are not
+    dom0's own); another host sees what was synced."""
 
     tag: str
     folder: str
     read_only: bool = False
+    cached: bool = False
+
+    @property
+    def options(self) -> str:
+        return ("ro" if self.read_only else "rw") + (",cache=loose" if self.cached else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,7 @@ def host_file(one: Machine) -> str:
         "CARDS": _pairs(one.cards),
         "ADDRESSES": _pairs(one.addresses),
         "GATEWAY": one.gateway,
-        "SHARES": " ".join(f"{each.tag}={each.folder}={'ro' if each.read_only else 'rw'}" for each in one.shares),
+        "SHARES": " ".join(f"{each.tag}={each.folder}={each.options}" for each in one.shares),
         "LOGS": one.logs,
     }
     return "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())

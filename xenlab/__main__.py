@@ -8,16 +8,18 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 from provision.programs import NotToBeHad
-from xenlab import images, network, remote
+from xenlab import images, network, remote, scenario
 from xenlab.lab import Lab
 from xenlab.processes import Failed
 
 STARTED = time.monotonic()
+SCENARIOS = Path(__file__).resolve().parent / "scenarios"
 INTERRUPTED = 130
 MISSING = 77  # what test programs end with that could not be run
 
@@ -32,6 +34,8 @@ def parser() -> argparse.ArgumentParser:
     what = made.add_subparsers(dest="what", required=True)
     what.add_parser("build", help="build the images, and say what takes the room")
     what.add_parser("up", help="leave the lab running until Ctrl-C")
+    run = what.add_parser("run", help="play scenarios, all of them or those named")
+    run.add_argument("scenarios", nargs="*", type=Path, metavar="FILE")
     shell = what.add_parser("shell", help="one command in a host")
     shell.add_argument("host")
     shell.add_argument("command")
@@ -43,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     try:
         return _do(options)
-    except (NotToBeHad, Failed, remote.Unanswered) as fault:
+    except (NotToBeHad, Failed, remote.Unanswered, scenario.ScenarioFault) as fault:
         print(f"xenlab: {fault}", file=sys.stderr)
         return MISSING if isinstance(fault, NotToBeHad) else 1
     except KeyboardInterrupt:
@@ -64,10 +68,28 @@ def _do(options: argparse.Namespace) -> int:
         return 0
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _ended)
-    return _up(options)
+    return _run(options) if options.what == "run" else _up(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    with _lab(options) as lab:
+        for path in options.scenarios or sorted(SCENARIOS.glob("*.txt")):
+            scenario.play(path, lab.vmctl, say)
+    say("all scenarios went well")
+    return 0
 
 
 def _up(options: argparse.Namespace) -> int:
+    with _lab(options) as lab:
+        _tell(lab)
+        while True:
+            lab.processes.check()
+            time.sleep(0.5)
+
+
+@contextmanager
+def _lab(options: argparse.Namespace) -> Iterator[Lab]:
+    """Up. Raises Failed, NotToBeHad."""
     built = images.build(say, options.release)
     network.enter()
     folder: Path = options.folder.absolute()
@@ -75,17 +97,14 @@ def _up(options: argparse.Namespace) -> int:
     folder.mkdir(parents=True)
     with Lab(folder, built, options.hosts, say) as lab:
         lab.up()
-        _tell(lab)
-        while True:
-            lab.processes.check()
-            time.sleep(0.5)
+        yield lab
 
 
 def _tell(lab: Lab) -> None:
     vmctl = Path(sys.executable).parent / "vmctl"
     say("the lab runs until you press Ctrl-C. In another terminal:")
     print(f"  export VMHERD_SOCKET={lab.socket}")
-    for words in ("status", "clients", "get uptime --on all --fetch"):
+    for words in ("host list", "vm start web1", "vm console-log web1", "vm list"):
         print(f"  {vmctl} {words}")
     print(f"  python -m xenlab shell {lab.names[0]} 'xl list'")
     print(f"Logs: {lab.folder}/log", flush=True)

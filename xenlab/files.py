@@ -74,7 +74,6 @@ ticks = 3
 timeout = 15
 images = {IMAGES}
 shared = {SHARED}
-saves = {SHARED}/saves
 """
 
 # program -> the patterns of its parameters, in their order
@@ -86,8 +85,7 @@ PROGRAMS: Mapping[str, Mapping[str, str]] = {
     "by-hand": {"what": "destroy|list|number", "vm": r"\w[\w.-]{0,62}"},
     "kill-client": {},
     "ping": {"address": r"[\d.]{7,15}", "seconds": r"\d{1,3}"},
-    "ping-start": {"address": r"[\d.]{7,15}"},
-    "ping-end": {"address": r"[\d.]{7,15}"},
+    "ping-for": {"address": r"[\d.]{7,15}", "seconds": r"\d{1,3}"},
 }
 PROGRAM_S = 150
 
@@ -176,7 +174,7 @@ def host_machine(name: str, number: int) -> Machine:
         name=name,
         cards={"eth0": DOMAIN_BRIDGE},
         addresses={DOMAIN_BRIDGE: f"{network.address(number)}/{network.BITS}"},
-        shares=(Share("images", IMAGES, read_only=True), Share("shared", SHARED), Share("log", LOGS)),
+        shares=(Share("images", IMAGES, read_only=True), Share("shared", SHARED, cached=True), Share("log", LOGS)),
         logs=LOGS,
     )
 

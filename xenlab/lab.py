@@ -166,6 +166,17 @@ class Lab:
             raise Failed("\n".join([str(fault), *tails])) from None
         self.say("the clients of all hosts are connected")
 
+    def vmctl(self, words: tuple[str, ...]) -> subprocess.Popen[str]:
+        """As an operator types it; output and errors together."""
+        return subprocess.Popen(
+            [*program("vmctl"), *words],
+            env={**os.environ, "VMHERD_SOCKET": str(self.socket), "COLUMNS": "200"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
     def ask(self, *words: str) -> Any:
         """What `vmctl WORDS --json` says. Raises Failed."""
         environment = {**os.environ, "VMHERD_SOCKET": str(self.socket)}

@@ -93,7 +93,7 @@ class Dispatch:
     def cancel(self, task: Task, why: str) -> None:
         """One that is still queued."""
         assert task.phase is Phase.QUEUED, task.vm
-        self._end(task, why)
+        self._end(task, why, definite=False)
 
     # --- turns ------------------------------------------------------------------------------------------------------------
 
@@ -272,7 +272,7 @@ class Dispatch:
             self._took_effect(task, body.get("result"))
             self._end(task, "", text=_outcome(body.get("result")))
         else:
-            self._end(task, _failure(target))
+            self._end(task, _failure(target), definite=target.state not in ("silent", "unreachable"))
 
     def _took_effect(self, task: Task, result: Any) -> None:
         """What a good answer makes of the record; where the VM is now, the next lists say."""
@@ -289,7 +289,8 @@ class Dispatch:
             record.expected = False
             record.saved = task.host if task.op == "save" else ""
 
-    def _end(self, task: Task, error: str, *, text: str = "") -> None:
+    def _end(self, task: Task, error: str, *, text: str = "", definite: bool = True) -> None:
+        """`definite`: it was tried, and what came of it is known."""
         m, record = self._m, self._m.record(task.vm)
         if task.active:
             self._ended_on_hosts(task)
@@ -297,6 +298,9 @@ class Dispatch:
             record.order = None
             if error and task.automatic and (not record.restarts or record.restarts[-1] < task.since):
                 record.restarts = (*record.restarts, m.context.now.wall)
+            m.changed(record)
+        if error and definite and task.op in ARRIVES and not task.automatic:
+            record.failed = f"{task.op}: {error}"  # the operator was told; nothing is tried again behind his back
             m.changed(record)
         self._verdicts.pop(task.vm, None)
         m.tasks.end(task)
@@ -337,7 +341,8 @@ class Dispatch:
         for task in [task for task in self._m.tasks.active() if task.phase is Phase.NOTING and task.text == RESUMED]:
             client = clients.get(task.host)
             if now - task.since > task.limit_s + RESUMED_S:
-                self._end(task, "the manager that ordered it is gone; what became of it, the next list tells")
+                why = "the manager that ordered it is gone; what became of it, the next list tells"
+                self._end(task, why, definite=False)
             elif client is not None and client.address:
                 self._send(task)
 

@@ -68,7 +68,8 @@ def status(record: Record, seen: Sightings, now: float, waits: str = "") -> Stat
     dark = [host for host in record.places if not seen.fresh(host, record.name)]
     if dark and all(seen.awaited(host, record.name) for host in dark):
         state: State = "running" if record.expected else "stopping"
-        return Status(state, f"the next list of {dark[0]} will tell", dark[0])
+        place = next((host for host, domain in found if domain.alive), dark[0])
+        return Status(state, f"the next list of {place} will tell", place)
     if dark:
         last = next((domain for host, domain in found if host == dark[0]), None)
         return Status("lost", f"it may be on {dark[0]}, which {seen.why_unknown(dark[0], now, record.name)}", dark[0], last)
