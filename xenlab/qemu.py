@@ -31,8 +31,8 @@ class Guest:
     mac: str
     sockets: Path
     console_log: Path
-    memory_mib: int = 1536
-    dom0_mib: int = 512
+    memory_mib: int = 2048
+    dom0_mib: int = 768
     shares: dict[str, tuple[Path, bool]] = field(default_factory=dict)
 
     @property
