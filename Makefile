@@ -2,7 +2,7 @@
 PYTHON ?= python3
 V := .venv/bin
 
-.PHONY: venv test quick lint bench bench-plots demo run install clean
+.PHONY: venv test quick lint bench bench-plots demo run xenlab install clean
 
 venv: .venv/stamp
 .venv/stamp: setup.py
@@ -27,6 +27,10 @@ demo: venv
 
 run: venv
 	$(V)/python -m demo run
+
+# Real Xen hosts in emulation, with the project on them: builds, boots, plays xenlab/scenarios. Ends with 77 where it cannot be had.
+xenlab: venv
+	$(V)/python -m xenlab run
 
 # For real: PREFIX, DESTDIR, PYTHON, SERVICES as conf/install says.
 install:

@@ -92,7 +92,7 @@ PROGRAM_S = 150
 VMS_INI = """\
 # The virtual machines of the lab: PVH and PV, diskless, all in RAM.
 [web1]
-memory = 128M
+memory = 96M
 image = tiny
 cmdline = "{words} host=web1 ip4={net}.101/{bits}"
 anti_affinity = web2
@@ -100,14 +100,14 @@ anti_affinity = web2
 eth0 = xenbr0
 
 [web2]
-memory = 128M
+memory = 96M
 image = tiny
 cmdline = "{words} host=web2 ip4={net}.102/{bits}"
 [[networks]]
 eth0 = xenbr0
 
 [old1]
-memory = 128M
+memory = 96M
 type = pv
 image = tiny
 cmdline = "{words} host=old1 ip4={net}.103/{bits}"
