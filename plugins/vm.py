@@ -96,6 +96,8 @@ def vm_start(site: Site, vm: str, definition: dict[str, Value]) -> dict[str, Val
                 raise CommandFailed(f"{vm} on {one.host}: no time is left for it; nothing was started")
             with Saves(site.hypervisor).aside(one, vm) as saved:
                 started = one.start(config, limit_s=_limit_s(site), progress=site.progress)
+        if image:
+            _trim(site, one)
         if saved:
             site.log(f"{vm}: its saved memory was removed: it has been started without it", "warning")
         return {"domain": _shown(started), "image": image}
@@ -229,6 +231,24 @@ def _defined(vm: str, definition: dict[str, Value]) -> VmConfig:
         return from_wire(vm, definition)
     except ValueError as fault:
         raise Refused(str(fault)) from None
+
+
+def _trim(site: Site, one: Hypervisor) -> None:
+    """Copies that no domain uses any more; a failure costs room, not the start."""
+    from common.images import Cache, ImageFault, image_of
+
+    repository, cache = site.hypervisor.images, site.hypervisor.cache
+    if cache is None:
+        return
+
+    def used() -> list[str]:
+        return [image_of(path, repository, cache) for path in one.kernels().values()]
+
+    try:
+        for gone in Cache.ready(cache).trim(used):
+            site.log(f"image {gone}: its copy is cleared away, no domain uses it", "info")
+    except (ImageFault, hv.HypervisorError) as fault:
+        site.log(f"the copies of images are not cleared away: {fault}", "warning")
 
 
 @contextmanager

@@ -288,6 +288,18 @@ def test_a_vm_boots_from_an_image_and_says_which(begin: Begin, tmp_path: Path, c
     assert host.world.read("x1").domains["mail1"].boots_from == f"{folder}/debian/12-1/kernel"
 
 
+def test_copies_that_no_domain_uses_are_cleared_away(begin: Begin, tmp_path: Path) -> None:
+    repository = Repository.create(tmp_path / "images")
+    host = begin(f"images = {tmp_path}/images\ncache = {tmp_path}/cache")
+    vm = replace(MAIL, kernel="", image="debian")
+    for version in ("1", "2", "3"):
+        (tmp_path / "vmlinuz").write_bytes(version.encode() * 1000)
+        repository.add(Draft("debian", {"kernel": tmp_path / "vmlinuz"}, "a test", version=version))
+        assert host.start(vm)["image"] == f"debian@{version}"
+        host.do("vm-destroy")
+    assert sorted(path.name for path in (tmp_path / "cache/debian").iterdir() if not path.name.startswith(".")) == ["3"]
+
+
 def test_an_image_that_cannot_be_had_is_named_and_nothing_is_started(begin: Begin, tmp_path: Path) -> None:
     Repository.create(tmp_path / "images")
     host = begin(f"images = {tmp_path}/images")
