@@ -24,7 +24,7 @@ from xenlab import files, network, remote
 from xenlab.files import MANAGER
 from xenlab.images import Images
 from xenlab.processes import Failed, Processes
-from xenlab.qemu import Guest, command
+from xenlab.qemu import MEMORY_MIB, Guest, command
 
 START_S = 60.0
 BOOT_S = 240.0  # 5 s on an idle machine; a loaded one may take twenty times that
@@ -43,9 +43,12 @@ class Keys:
 
 
 class Lab:
-    """`folder`: all files of this lab, wiped before it starts. Use as a context manager."""
+    """`folder`: all files of this lab, wiped before it starts. `memory_mib`: of each host. Use as a context manager."""
 
-    def __init__(self, folder: Path, images: Images, hosts: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, images: Images, hosts: int, say: Callable[[str], None], memory_mib: int = MEMORY_MIB
+    ) -> None:
+        self.memory_mib = memory_mib
         self.folder = folder
         self.images = images
         self.say = say
@@ -133,6 +136,7 @@ class Lab:
             mac=f"52:54:00:4c:41:{number:02x}",
             sockets=self.sockets,
             console_log=self.folder / "log" / f"{name}.console",
+            memory_mib=self.memory_mib,
             shares={
                 "images": (self.folder / "images", True),
                 "shared": (self.folder / "shared", False),

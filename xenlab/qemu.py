@@ -16,6 +16,7 @@ XEN_WORDS = (
     "sched=credit watchdog=0"
 )
 LINUX_WORDS = "console=hvc0 mitigations=off quiet"
+MEMORY_MIB = 2048
 AGENT = "vmherd.agent"  # the channel by which the lab speaks to the host, whatever its network does
 
 
@@ -31,7 +32,7 @@ class Guest:
     mac: str
     sockets: Path
     console_log: Path
-    memory_mib: int = 2048
+    memory_mib: int = MEMORY_MIB
     dom0_mib: int = 768
     shares: dict[str, tuple[Path, bool]] = field(default_factory=dict)
 
