@@ -2,7 +2,7 @@
 PYTHON ?= python3
 V := .venv/bin
 
-.PHONY: venv test quick lint bench bench-plots demo run xenlab install clean
+.PHONY: venv test quick lint bench bench-plots bench-xen demo run xenlab install clean
 
 venv: .venv/stamp
 .venv/stamp: setup.py
@@ -46,6 +46,10 @@ bench: venv
 	$(V)/python -m bench.batch
 	$(V)/python -m bench.placement
 	$(V)/python -m bench.vms
+
+# Figures from a real Xen in emulation; about ten minutes.
+bench-xen: venv
+	$(V)/python -m bench.xen
 
 # The prototype's four plots; takes about half an hour.
 bench-plots: venv
