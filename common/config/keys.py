@@ -141,7 +141,7 @@ CLIENT = Table(
             "allow",
             "commands()",
             "commands a manager may run here, no others: `service`, `log`, `exec`, or `exec:NAME` for one of [programs]; `vm` "
-            "for all that concern virtual machines, or `vm-start`, `vm-stop`, ... one by one; `batch` for all of the batch system",
+            "for all that concern virtual machines, or `vm-start`, `vm-stop`, ... one by one; `batch` for the batch system",
         ),
         Key("services", "services()", "services that the command `service` may touch"),
         Key(
