@@ -1,8 +1,8 @@
 """The batch contract on Slurm, by squeue and scontrol. Needs the rights of an operator of Slurm (docs/batch.md).
 
 What Slurm does to an administrator, learned on a real one (docs/design/0051): DRAIN outlives `down`. A node that is set to
-`down` loses its jobs at once, and those that may be requeued wait two minutes. The message that ends them is still on its way to
-the node when it comes back, and would end the next run of the same job there.
+`down` loses its jobs at once, and those that may be requeued wait two minutes. The message that ends them is still on its way
+when the node comes back, and would end the next run of the same job there.
 """
 
 from __future__ import annotations

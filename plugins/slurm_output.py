@@ -39,7 +39,9 @@ NOT_FOR_WANT_OF_A_NODE = (  # squeue(1), JOB REASON CODES: with these a job woul
     "TimeLimit",
 )
 HOSTS_MAX = 100_000  # of one bracketed list
-_NODE = re.compile(r"NodeName=(?P<name>\S+) .*?CPUAlloc=(?P<alloc>\d+).*? CPUTot=(?P<cores>\d+) .*? State=(?P<state>[A-Z_+*$~#!%@^-]+) ")
+_NODE = re.compile(
+    r"NodeName=(?P<name>\S+) .*?CPUAlloc=(?P<alloc>\d+).*? CPUTot=(?P<cores>\d+) .*? State=(?P<state>[A-Z_+*$~#!%@^-]+) "
+)
 _REASON = re.compile(r" Reason=(.*?)(?: \[[^\[\]]*@[^\[\]]*\])?(?: Comment=.*)?$")
 _AT = re.compile(r" \[[^\[\]@]*@(\d+)\]")
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?(?::(\d+))?")
