@@ -19,6 +19,8 @@ PURE = (
     "common/ratelimit.py",
     "common/plugin.py",
     "common/parameters.py",
+    "common/batch.py",
+    "common/config/batches.py",
     "common/config/blocks.py",
     "common/config/build.py",
     "common/config/checks.py",

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.config import hypervisors, keys, vms
+from common.config import batches, hypervisors, keys, vms
 from common.config.code import check as check_code
 from common.config.model import (
+    BatchConfig,
     BusConfig,
     ClientConfig,
     Fault,
@@ -30,7 +31,9 @@ from common.config.model import (
 )
 from common.config.tree import Section, Shape, Tree, known_near
 
-CLIENT_SHAPE = Shape((keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS, keys.HYPERVISOR), below={"programs": keys.PROGRAM})
+CLIENT_SHAPE = Shape(
+    (keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS, keys.HYPERVISOR, keys.BATCH), below={"programs": keys.PROGRAM}
+)
 MANAGER_SHAPE = Shape((keys.MANAGER, keys.VMS, keys.BUS, keys.LOG, keys.MANAGER_PATHS))
 PROPERTY_SHAPE = Shape(many=keys.PROPERTY)
 TRIGGER_SHAPE = Shape(many=keys.TRIGGER, code=True)
@@ -58,8 +61,14 @@ def client(tree: Tree, name: str, properties: tuple[PropertyConfig, ...], found:
     section = tree.section("client")
     made = _fields(section, keys.CLIENT)
     programs = tuple(_programs(tree, made.get("allow", ()), found))
-    hypervisor = _hypervisor(tree)
+    hypervisor = HypervisorConfig(**_with_paths(tree, keys.HYPERVISOR))
     found.faults += hypervisors.faults(hypervisor, tree.section("hypervisor"), properties)
+    batch = BatchConfig(**_with_paths(tree, keys.BATCH))
+    found.faults += batches.faults(batch, tree.section("batch"), properties)
+    more = (
+        *hypervisors.properties(hypervisor, tree.section("hypervisor").at("engine")),
+        *batches.properties(batch, tree.section("batch").at("engine")),
+    )
     config = ClientConfig(
         **{
             **made,
@@ -68,7 +77,8 @@ def client(tree: Tree, name: str, properties: tuple[PropertyConfig, ...], found:
             "log": _log(tree, found),
             "paths": _paths(tree, keys.CLIENT_PATHS),
             "hypervisor": hypervisor,
-            "properties": (*properties, *hypervisors.properties(hypervisor, tree.section("hypervisor").at("engine"))),
+            "batch": batch,
+            "properties": (*properties, *more),
             "programs": programs,
         }
     )
@@ -112,11 +122,9 @@ def _orders(tree: Tree, found: Findings) -> VmsConfig:
     return config
 
 
-def _hypervisor(tree: Tree) -> HypervisorConfig:
-    made = _fields(tree.section("hypervisor"), keys.HYPERVISOR)
-    for name, value in made.items():
-        made[name] = _from(tree, value) if isinstance(value, Path) else value
-    return HypervisorConfig(**made)
+def _with_paths(tree: Tree, table: keys.Table) -> dict[str, Any]:
+    made = _fields(tree.section(table.name), table)
+    return {name: _from(tree, value) if isinstance(value, Path) else value for name, value in made.items()}
 
 
 def _fields(section: Section, table: keys.Table) -> dict[str, Any]:
@@ -213,10 +221,10 @@ def _allowed(config: ClientConfig, section: Section, tree: Tree, found: Findings
             found.fault(section.at("allow"), f"{command!r}: no such program ({known_near(program, programs)})")
     if "exec" in config.allow and not programs:
         found.warn(section.at("allow"), "exec can run nothing: there is no program below [programs]")
-    if config.hypervisor.engine == "none":
-        for command in config.allow:
-            if command == "vm" or command.startswith("vm-"):
-                found.warn(section.at("allow"), f"{command} can do nothing: engine of [hypervisor] is none")
+    for family, title, engine in (("vm", "hypervisor", config.hypervisor.engine), ("batch", "batch", config.batch.engine)):
+        for command in config.allow if engine == "none" else ():
+            if command == family or command.startswith(f"{family}-"):
+                found.warn(section.at("allow"), f"{command} can do nothing: engine of [{title}] is none")
     if "service" in config.allow and not config.services:
         found.warn(section.at("allow"), "service can do nothing: services is empty")
 

@@ -20,6 +20,7 @@ def differences(old: ClientConfig | ManagerConfig, new: ClientConfig | ManagerCo
     if isinstance(old, ClientConfig) and isinstance(new, ClientConfig):
         said += _sections(keys.CLIENT, keys.CLIENT_PATHS, old, new)
         said += (f"[hypervisor] {text}" for text in _changes(keys.HYPERVISOR, old.hypervisor, new.hypervisor))
+        said += (f"[batch] {text}" for text in _changes(keys.BATCH, old.batch, new.batch))
         said += _named("property", keys.PROPERTY, old.properties, new.properties)
         said += _named("program", keys.PROGRAM, old.programs, new.programs)
     elif isinstance(old, ManagerConfig) and isinstance(new, ManagerConfig):

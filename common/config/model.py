@@ -154,6 +154,21 @@ class HypervisorConfig:
     sim_boot_s: float = 0.0
     sim_shutdown_s: float = 0.0
     sim_bridges: tuple[str, ...] = ()  # empty: any bridge will do
+    sim_hook: str = ""  # a program that is run when a simulated guest begins and ends; empty: none
+
+
+@dataclass(frozen=True, slots=True)
+class BatchConfig:
+    """[batch] of vmclient.ini: which batch system this host can ask, and how its programs are run. Hashable."""
+
+    engine: Literal["none", "slurm", "sge", "pbs", "htcondor", "sim"] = "none"
+    ticks: float = 10.0  # seconds between two readings
+    timeout_s: float = 30.0  # of one reading
+    programs: Path | None = None  # the folder of its programs; None: where programs usually are
+    run_with: tuple[str, ...] = ()  # before each program: sudo, -n
+    environment: tuple[str, ...] = ()  # NAME=VALUE, for the programs
+    farm: Path | None = None  # sim: the folder of the simulated farm
+    sim_queues: tuple[str, ...] = ()  # sim: the node X-... serves the queue X
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +181,11 @@ class ClientConfig:
     log: LogConfig = field(default_factory=LogConfig)
     paths: PathsConfig = ClientPathsConfig()
     hypervisor: HypervisorConfig = HypervisorConfig()
+    batch: BatchConfig = BatchConfig()
     plugins: tuple[str, ...] = ("plugins.system", "plugins.exec", "plugins.service", "plugins.log")
-    allow: tuple[str, ...] = ()  # commands a manager may run; default deny. `exec:NAME`: one program; `vm`: all vm-...
+    allow: tuple[
+        str, ...
+    ] = ()  # commands a manager may run; default deny. `exec:NAME`: one program; `vm`, `batch`: all vm-..., batch-...
     services: tuple[str, ...] = ()  # services the `service` command may touch
     properties: tuple[PropertyConfig, ...] = ()
     programs: tuple[ProgramConfig, ...] = ()

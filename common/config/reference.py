@@ -20,6 +20,7 @@ TABLES = {
     "client": keys.CLIENT,
     "program": keys.PROGRAM,
     "hypervisor": keys.HYPERVISOR,
+    "batch": keys.BATCH,
     "property": keys.PROPERTY,
     "manager": keys.MANAGER,
     "trigger": keys.TRIGGER,

@@ -26,7 +26,7 @@ from vmmanager.triggers.rule import faults
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
 BESIDES = {  # fields that no key of the section makes
-    "ClientConfig": {"bus", "log", "paths", "hypervisor", "properties", "programs", "warnings"},
+    "ClientConfig": {"bus", "log", "paths", "hypervisor", "batch", "properties", "programs", "warnings"},
     "ManagerConfig": {"bus", "log", "paths", "triggers", "vms", "orders", "warnings"},
     "PropertyConfig": {"name", "where"},
     "ProgramConfig": {"name", "where"},
@@ -66,7 +66,7 @@ def test_the_shipped_files_say_the_defaults(shipped: Path, comments: str) -> Non
 @pytest.mark.parametrize(
     ("file", "tables"),
     [
-        ("vmclient.ini", [keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS, keys.HYPERVISOR, keys.PROGRAM]),
+        ("vmclient.ini", [keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS, keys.HYPERVISOR, keys.BATCH, keys.PROGRAM]),
         ("vmmanager.ini", [keys.MANAGER, keys.BUS, keys.LOG, keys.MANAGER_PATHS]),
         ("properties.d/system.ini", [keys.PROPERTY]),
         ("triggers.d/farm.ini", [keys.TRIGGER]),
