@@ -23,7 +23,7 @@ TARGETs are names of clients, names of groups, or patterns like 'web*'; `all` is
 Lengths of time are written 90s, 15m, 2h, 1h30m or 1d."""
 CONTROL_VERBS = ("ping", "hello", "reload", "set-ticks", "pause", "resume", "properties", "history", "shutdown")
 EVENT_KINDS = (
-    "client", "manager", "request", "trigger", "firing", "silence", "key", "reload", "notify", "refused", "vm",
+    "client", "manager", "request", "trigger", "firing", "silence", "key", "reload", "notify", "refused", "vm", "environment",
 )  # fmt: skip
 EVENTS_DEFAULT = 50
 

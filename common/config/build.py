@@ -309,8 +309,8 @@ def environment_classes(trees: Iterable[Tree], machines: Iterable[VmConfig], fou
         found.faults += faults
         found.warnings += warnings
     made = _fields(head, ENVIRONMENTS)
-    given = {"expr": code, "quotas": dict(quotas.values) if quotas else {}, "where": head.where}
-    config = EnvironmentsConfig(defined=tuple(defined), **made, **given)
+    made |= {"expr": code, "quotas": dict(quotas.values) if quotas else {}, "where": head.where}
+    config = EnvironmentsConfig(defined=tuple(defined), **made)
     found.faults += environments.faults_together(config, head, sections, {vm.name: vm for vm in machines})
     return config
 

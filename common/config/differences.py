@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from common.config import keys
-from common.config.keys import Table
 from common.config.environment_keys import ENVIRONMENT, ENVIRONMENTS
+from common.config.keys import Table
 from common.config.model import (
     ClientConfig,
     Code,

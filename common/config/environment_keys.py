@@ -46,11 +46,20 @@ ENVIRONMENT = Table(
     "NAME",
     EnvironmentConfig,
     (
-        Key("template", "word()", "a VM of vms.ini with `template = yes`; each slot gets a VM of its own made after it", required=True),
+        Key(
+            "template",
+            "word()",
+            "a VM of vms.ini with `template = yes`; each slot gets a VM of its own made after it",
+            required=True,
+        ),
         Key("queue", "words()", "the queues or partitions whose jobs are its jobs"),
         Key("feature", "word()", "what its jobs ask of a node (constraint, resource); none: not looked at"),
         Key("user_group", "words()", "the groups of users whose jobs are its jobs"),
-        Key("node", "word()", "how the batch system calls a VM: `{vm}`, `{host}`, `{short}`, `{environment}`, `{slot}` are filled in"),
+        Key(
+            "node",
+            "word()",
+            "how the batch system calls a VM: `{vm}`, `{host}`, `{short}`, `{environment}`, `{slot}` are filled in",
+        ),
         Key("slots_per_host", "whole(1, 64)", "VMs of it on one host"),
         Key("jobs_per_slot", "whole(0, 4096)", "jobs (of one processor) that run on one slot; 0: as many as it has processors"),
         Key("min", "whole(0, 1000000)", "slots it has at least"),

@@ -422,7 +422,11 @@ VM = Table(
             ("restart_max", "restart_window_s"),
         ),
         Key("state", "choice('running', 'stopped')", "as it is wanted"),
-        Key("template", "flag()", "`yes`: VMs of an environment are made after it (environments.ini); it is never started itself"),
+        Key(
+            "template",
+            "flag()",
+            "`yes`: VMs of an environment are made after it (environments.ini); it is never started itself",
+        ),
     ),
     "A virtual machine. The name of the section is the name of the domain.",
     (

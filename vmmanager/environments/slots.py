@@ -132,6 +132,17 @@ class Slot:
         self.target = target
         return self.see(Seen.DROPPED, self.turn, now)
 
+    def give(self, target: str, now: float) -> tuple[State, State] | None:
+        """It goes to `target` (empty: to nobody) from wherever it is; None where its state stays."""
+        if self.state is State.OUT:
+            return self.take(target, now) if target else None
+        if self.state in (State.SERVING, State.DRAINING):
+            return self.move(target, now)
+        if Seen.DROPPED in TRANSITIONS[self.state]:
+            return self.drop(target, now)
+        self.target = target
+        return self.see(Seen.RELEASED, self.turn, now)  # broken; means nothing elsewhere
+
     def see(self, seen: Seen, turn: int, now: float) -> tuple[State, State] | None:
         """The only way to change `state`: (old, new), or None where the news is not of this turn or means nothing here."""
         if turn != self.turn or seen not in TRANSITIONS[self.state]:
