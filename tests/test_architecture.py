@@ -54,6 +54,7 @@ PURE = (
     "common/bus/vmbus/hub.py",
     "common/bus/vmbus/pressure.py",
     "common/bus/vmbus/wire.py",
+    "vmmanager/environments/answers.py",
     "vmmanager/environments/book.py",
     "vmmanager/environments/breakers.py",
     "vmmanager/environments/demand.py",

@@ -7,6 +7,7 @@ import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
+from vmctl.arguments_environments import add_environments
 from vmctl.arguments_images import add_images
 from vmctl.arguments_vms import add_hosts, add_vms
 from vmctl.completion import SHELLS, Completer
@@ -70,6 +71,7 @@ def parser() -> ArgumentParser:
     _add_keys(commands)
     add_vms(commands)
     add_hosts(commands)
+    add_environments(commands)
     add_images(commands)
     _add_rest(commands)
     return top

@@ -58,7 +58,7 @@ ENVIRONMENT = Table(
         Key(
             "node",
             "word()",
-            "how the batch system calls a VM: `{vm}`, `{host}`, `{short}`, `{environment}`, `{slot}` are filled in",
+            "how the batch system calls a VM: `$vm`, `$host`, `$short` (of the host), `$environment`, `$slot` are filled in",
         ),
         Key("slots_per_host", "whole(1, 64)", "VMs of it on one host"),
         Key("jobs_per_slot", "whole(0, 4096)", "jobs (of one processor) that run on one slot; 0: as many as it has processors"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from string import Formatter
+from string import Template
 
 from common.config.environment_keys import ENVIRONMENT, ENVIRONMENTS
 from common.config.model import EnvironmentConfig, EnvironmentsConfig, Fault, VmConfig, Where
@@ -32,14 +32,11 @@ def faults_of(one: EnvironmentConfig, section: Section) -> Iterator[Fault]:
         yield Fault(one.where, "says nothing of how the batch system knows its jobs (queue, feature or user_group)")
     if one.max is not None and one.max < one.min:
         yield Fault(section.at("max"), f"is below min, {one.min}")
-    try:
-        names = [name for _, name, _, _ in Formatter().parse(one.node) if name is not None]
-    except ValueError:
-        names = ["?"]
-    if wrong := [name for name in names if name not in PLACES]:
-        yield Fault(section.at("node"), f"{{{wrong[0]}}}: no such place (there are {', '.join(PLACES)})")
-    elif not names:
-        yield Fault(section.at("node"), f"{quoted(one.node)} would be the name of every VM (put {{vm}} or {{host}} into it)")
+    if not Template(one.node).is_valid() or (wrong := set(Template(one.node).get_identifiers()) - {*PLACES}):
+        text = f"{quoted(sorted(wrong)[0])}" if Template(one.node).is_valid() else quoted(one.node)
+        yield Fault(section.at("node"), f"{text} is none of ${', $'.join(PLACES)}")
+    elif not {"vm", "host", "short"} & {*Template(one.node).get_identifiers()}:
+        yield Fault(section.at("node"), f"{quoted(one.node)} would be the name of every VM (put $vm or $short into it)")
 
 
 def faults_together(config: EnvironmentsConfig, head: Section, sections: Mapping[str, Section],
@@ -147,8 +144,8 @@ def _template(one: EnvironmentConfig, section: Section, templates: Mapping[str, 
         yield Fault(where, f"{quoted(one.template)} is a VM of its own (write template = yes in its section of vms.ini)")
     else:
         for disk in vm.disks:
-            if not disk.read_only and "{vm}" not in disk.path:
-                text = f"each VM made after {vm.name} would write {disk.path} (put {{vm}} into its path in vms.ini, or ro)"
+            if not disk.read_only and "$vm" not in disk.path:
+                text = f"each VM made after {vm.name} would write {disk.path} (put $vm into its path in vms.ini, or ro)"
                 yield Fault(where, text)
 
 

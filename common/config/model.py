@@ -260,7 +260,7 @@ class EnvironmentConfig:
     queue: tuple[str, ...] = ()  # how the batch system knows its jobs; what is empty is not looked at
     feature: str = ""
     user_group: tuple[str, ...] = ()
-    node: str = "{vm}"  # the batch system's name of a VM: {vm}, {host}, {short}, {environment}, {slot}
+    node: str = "$vm"  # the batch system's name of a VM: $vm, $host, $short, $environment, $slot
     slots_per_host: int = 1
     jobs_per_slot: int = 0  # 0: the processors of the template
     min: int = 0
@@ -296,7 +296,7 @@ class EnvironmentsConfig:
     approval: bool = False
     approvers: tuple[str, ...] = ()
     quotas: dict[str, int] = field(default_factory=dict)  # slots that a group of users may ask for
-    where: Where = Where("environments.ini")
+    where: Where = field(default=Where("environments.ini"), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

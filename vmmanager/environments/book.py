@@ -52,7 +52,7 @@ class Book:
 
     def rows(self) -> list[Row]:
         rows: list[Row] = [("slot", name, self._slot_row(slot)) for name, slot in sorted(self.slots.items())]
-        rows += [("environment", key, self._word_row(key)) for key in ("frozen", "excluded", "pauses")]
+        rows += [("environment", key, row) for key in ("frozen", "excluded", "pauses") if (row := self._word_row(key))]
         return rows + [("request", id, one.row()) for id, one in sorted(self.requests.items())]
 
     def _slot_row(self, slot: Slot) -> dict[str, Value]:
@@ -122,6 +122,9 @@ class Book:
     def request_changed(self, one: Request) -> None:
         self.requests[one.id] = one
         self._tell_row("request", one.id, one.row())
+
+    def next_request(self) -> str:
+        return f"r{max((int(id[1:]) for id in self.requests if id[1:].isdigit()), default=0) + 1}"
 
     def request_gone(self, id: str) -> None:
         self.requests.pop(id, None)

@@ -132,6 +132,13 @@ class Environments:
             self._decide(now)
         self._define()
 
+    def soon(self) -> None:
+        """An operator has said something: the mix is thought over at the next look."""
+        self._due, self._nudged = 0.0, True
+
+    def stands_now(self) -> str:
+        return self.why_stands(self.context.now.wall) if self.leading else ""
+
     def slip(self, slot: Slot) -> Slip:
         slip = self.slips[slot.name] = refreshed(self.slips.get(slot.name, Slip()), slot)
         return slip
@@ -196,13 +203,13 @@ class Environments:
         if found:
             slot.environment = found
             self._name_node(slot)
-            self._see(slot, Seen.FOUND, f"{vm_name(found, place_of(slot.name))} runs there", now)
+            self.see(slot, Seen.FOUND, f"{vm_name(found, place_of(slot.name))} runs there", now)
         return bool(found)
 
     def _seen(self, slot: Slot, step: Step, now: float) -> bool:
-        return step.seen is not None and self._see(slot, step.seen, step.why, now)
+        return step.seen is not None and self.see(slot, step.seen, step.why, now)
 
-    def _see(self, slot: Slot, seen: Seen, why: str, now: float) -> bool:
+    def see(self, slot: Slot, seen: Seen, why: str, now: float) -> bool:
         changed = slot.see(seen, slot.turn, now)
         if changed:
             self._changed(slot, *changed, why, now, seen)
@@ -234,7 +241,7 @@ class Environments:
         self.book.nodes[slot.name] = node_name(one, place) if one else vm_name(slot.environment, place)
 
     def _start_failed(self, slot: Slot, why: str) -> None:
-        self._see(slot, Seen.FAILED, why, self.context.now.wall)
+        self.see(slot, Seen.FAILED, why, self.context.now.wall)
 
     def _count_failure(self, slot: Slot, why: str, now: float) -> None:
         host = place_of(slot.name).host
@@ -260,6 +267,8 @@ class Environments:
 
     def _decide(self, now: float) -> None:
         self._due = now + self.config.ticks
+        for one in [one for one in self.book.requests.values() if one.ends < now - requests.KEPT_S]:
+            self.book.request_gone(one.id)
         self.stands = self.why_stands(now)
         settings = self.settings()
         if settings is None:

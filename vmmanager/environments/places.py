@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from string import Template
 
 from common.config.environments import matches
 from common.config.model import EnvironmentConfig, EnvironmentsConfig, VmConfig
@@ -39,7 +40,7 @@ def vm_name(environment: str, place: Place) -> str:
 
 def node_name(one: EnvironmentConfig, place: Place) -> str:
     """What the batch system calls that VM."""
-    return one.node.format(
+    return Template(one.node).safe_substitute(
         vm=vm_name(one.name, place),
         host=place.host,
         short=place.host.partition(".")[0],
@@ -76,7 +77,7 @@ def may_serve(config: EnvironmentsConfig, one: EnvironmentConfig, place: Place) 
 
 
 def machine(template: VmConfig, environment: str, place: Place) -> VmConfig:
-    """The VM of that slot, made after the template. Cards get addresses of their own; `{vm}` in the path of a disk or in the
+    """The VM of that slot, made after the template. Cards get addresses of their own; `$vm` in the path of a disk or in the
     command line is filled in."""
     name = vm_name(environment, place)
     return replace(
@@ -88,14 +89,14 @@ def machine(template: VmConfig, environment: str, place: Place) -> VmConfig:
         state="stopped",
         restart="always",  # never held back because it ended by itself; it is the slot that starts it again
         restart_max=0,
-        cmdline=template.cmdline.replace("{vm}", name),
+        cmdline=template.cmdline.replace("$vm", name),
         networks=tuple(replace(card, mac=own_mac(name, str(number))) for number, card in enumerate(template.networks)),
         disks=tuple(_disk(disk, name) for disk in template.disks),
     )
 
 
 def _disk(disk: Disk, name: str) -> Disk:
-    return replace(disk, path=disk.path.replace("{vm}", name))
+    return replace(disk, path=disk.path.replace("$vm", name))
 
 
 def why_not(environment: str, place: Place) -> str:
