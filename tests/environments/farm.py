@@ -1,5 +1,5 @@
-"""A whole farm with environments in pretend time: the real cores of managers and clients (tests/manager/world.py) over hosts and a
-batch system that are kept in memory. The batch system is the pure half of the simulated one that ships.
+"""A whole farm with environments in pretend time: the real cores of managers and clients (tests/manager/world.py) over hosts
+and a batch system that are kept in memory. The batch system is the pure half of the simulated one that ships.
 
 It watches the one promise that must never break: no machine is stopped by an order while a job runs on it.
 """
