@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.config.environments import matches
-from common.config.model import EnvironmentsConfig, ManagerConfig
+from common.config.model import EnvironmentsConfig, ManagerConfig, VmConfig
 from vmmanager.asking import Asking
 from vmmanager.context import Context
 from vmmanager.environments import mix, requests
@@ -24,7 +24,9 @@ from vmmanager.environments.policies import POLICIES
 from vmmanager.environments.sights import Sights
 from vmmanager.environments.slots import AWAY, Seen, Slot, State
 from vmmanager.environments.steward import READY, REASON, Limits, Sight, Slip, Step, look, refreshed
+from vmmanager.environments.switching import supplies
 from vmmanager.requests import Request
+from vmmanager.state import Environment
 from vmmanager.vms.machines import Machines
 from vmmanager.vms.tasks import Task
 
@@ -80,6 +82,7 @@ class Environments:
         self.breakers.failures_max = ours.failures_max
         self.breakers.pause_s, self.breakers.pause_max_s = ours.pause_s, ours.pause_max_s
         self._templates = {vm.name: vm for vm in config.vms}
+        self._machines: dict[tuple[str, str], VmConfig] = {}  # by slot and environment: made once
         self._due = 0.0
 
     def settings(self) -> Settings | None:
@@ -124,6 +127,7 @@ class Environments:
             return
         self._read, self._nudged = read, False
         self._define()
+        self._show()
         if not self.leading:
             return
         self._know_places(now)
@@ -157,7 +161,9 @@ class Environments:
             template = self._templates.get(one.template) if one else None
             if one is None or template is None or slot.state is State.OUT:
                 continue
-            made[vm_name(one.name, place_of(slot.name))] = machine(template, one.name, place_of(slot.name))
+            key = (slot.name, one.name)
+            vm = self._machines.get(key) or machine(template, one.name, place_of(slot.name))
+            self._machines[key] = made[vm.name] = vm
         self.machines.define(made)
 
     def _know_places(self, now: float) -> None:
@@ -171,6 +177,21 @@ class Environments:
             if self.book.slots[name].state is State.OUT:
                 self.book.slot_gone(name)
                 self.slips.pop(name, None)
+
+    def _show(self) -> None:
+        """What triggers see."""
+        farm, names = self.context.farm, [one.name for one in self.config.defined]
+        has = supplies(self.book.slots.values(), dict.fromkeys(self.book.slots, 0), names, 0.0, 0.0)
+        for name in names:
+            asked = self.heard.demand.get(name, UNKNOWN) if not self.heard.why else UNKNOWN
+            wanted = self.plan.choice.wanted.get(name) if self.plan else None
+            now = Environment(name, wanted, has[name].slots, has[name].serving, asked.waiting, asked.running, asked.known)
+            if farm.environments.get(name) != now:
+                farm.changed |= {("environment", name)} | (set() if name in farm.environments else {("environments",)})
+                farm.environments[name] = now
+        for gone in farm.environments.keys() - set(names):
+            del farm.environments[gone]
+            farm.changed |= {("environment", gone), ("environments",)}
 
     # --- slots ------------------------------------------------------------------------------------------------------------
 
