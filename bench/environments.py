@@ -1,7 +1,8 @@
 """How long the manager thinks about environments: `python -m bench.environments [--hosts 1000] [--jobs 100000]`.
 
-A manager's core with so many hosts, each with one slot, and so many jobs that wait. Measured: one whole look (the answers of the
-batch system read, every slot looked at, the mix decided), and a look between two decisions. One core, no daemon; processor time.
+A manager's core with so many hosts, each with one slot, and so many jobs that wait. Measured: one whole look (the answers of
+the batch system read, every slot looked at, the mix decided), and a look between two decisions. One core, no daemon; processor
+time.
 """
 
 from __future__ import annotations

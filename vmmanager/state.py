@@ -65,8 +65,8 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What triggers see of an environment. `known`: the batch system answers; else `waiting` and `running` say nothing. `wanted`
-    is None before the mix was decided."""
+    """What triggers see of an environment. `known`: the batch system answers; else `waiting` and `running` say nothing.
+    `wanted` is None before the mix was decided."""
 
     name: str
     wanted: int | None = None
