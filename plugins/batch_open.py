@@ -25,14 +25,4 @@ def _real(engine: str, programs: Programs) -> Batch:
         from plugins.batch_slurm import Slurm
 
         return Slurm(programs)
-    if engine == "sge":
-        from plugins.batch_sge import GridEngine
-
-        return GridEngine(programs)
-    if engine == "pbs":
-        from plugins.batch_pbs import Pbs
-
-        return Pbs(programs)
-    from plugins.batch_htcondor import HTCondor
-
-    return HTCondor(programs)
+    raise BatchError(f"{programs.host}: engine {engine} of [batch] is not there yet")

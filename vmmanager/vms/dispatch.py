@@ -340,7 +340,7 @@ class Dispatch:
 
     def _send_resumed(self) -> None:
         now, clients = self._m.context.now.wall, self._m.context.farm.clients
-        for task in [task for task in self._m.tasks.active() if task.phase is Phase.NOTING and task.text == RESUMED]:
+        for task in [task for task in self._m.tasks.active() if task.phase is Phase.NOTING and task.resumed]:
             client = clients.get(task.host)
             if now - task.since > task.limit_s + RESUMED_S:
                 why = "the manager that ordered it is gone; what became of it, the next list tells"
@@ -349,13 +349,10 @@ class Dispatch:
                 self._send(task)
 
 
-RESUMED = "ordered by an earlier leader, asked again"
-
-
 def _resumed(name: str, order: Order) -> Task:
     task = Task(
         name, order.op, order.by, order.at, host=order.host, target=order.target, limit_s=order.limit_s,
-        parameters=order.parameters, id=order.id, text=RESUMED,
+        parameters=order.parameters, id=order.id, text="ordered by an earlier leader, asked again", resumed=True,
     )  # fmt: skip
     task.move(Phase.NOTING)
     return task

@@ -44,7 +44,7 @@ ARRIVES = frozenset({"start", "restore"})
 @dataclass(slots=True)
 class Task:
     """`only`: the host the operator named. `host`, `target`: chosen when its turn comes. `automatic`: nobody asked for it now.
-    `evacuates`: the host that is being emptied by it, or filled again."""
+    `evacuates`: the host that is being emptied by it, or filled again. `resumed`: ordered by an earlier leader."""
 
     vm: str
     op: Op
@@ -60,6 +60,7 @@ class Task:
     memory_bytes: int = 0  # that the VM takes on the host where it arrives
     automatic: bool = False
     evacuates: str = ""
+    resumed: bool = False
     phase: Phase = Phase.QUEUED
     id: str = ""  # execution id, from noting on
     text: str = "waits for its turn"
