@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -18,18 +18,23 @@ import pytest
 from common.batch import Batch, Node
 from common.hypervisor import DomainConfig
 from plugins.batch_program import Programs
+from plugins.batch_sge import GridEngine
 from plugins.batch_sim import SimBatch
 from plugins.batch_slurm import Slurm
 from plugins.hypervisor_sim import SimHypervisor
 from plugins.sim_world import SimHost, SimWorld
 from slurmlab.cluster import Cluster, NotToBeHad, missing
+from tests.batch.gridengine import GridEngineCluster
+from tests.batch.gridengine import missing as gridengine_missing
 
 LIMIT_S = 30.0
 NODES = {"sl4-a": "sl4", "sl4-b": "sl4", "debian-a": "debian"}
 
 
 class World(Protocol):
-    """`nodes`: the names that the tests use, as this batch system writes them."""
+    """`keeps_reasons`: why a node is drained can be read there."""
+
+    keeps_reasons: bool
 
     @property
     def batch(self) -> Batch: ...
@@ -71,7 +76,7 @@ def until(world: World, what: str, ready: Callable[[], object], limit_s: float =
 class SimWorldOfJobs:
     folder: Path
     now: float = 1_000_000.0
-    booted: list[str] = field(default_factory=list)
+    keeps_reasons: bool = True
 
     def __post_init__(self) -> None:
         SimWorld(self.folder).add_host("xen1", SimHost())
@@ -117,6 +122,7 @@ class SimWorldOfJobs:
 @dataclass
 class SlurmWorld:
     cluster: Cluster
+    keeps_reasons: bool = True
 
     @property
     def batch(self) -> Slurm:
@@ -146,6 +152,47 @@ class SlurmWorld:
         time.sleep(0.1)
 
 
+# --- Grid Engine --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class GridEngineWorld:
+    cluster: GridEngineCluster
+    keeps_reasons: bool = False
+
+    @property
+    def batch(self) -> GridEngine:
+        settings = tuple(f"{name}={value}" for name, value in self.cluster.settings.items())
+        return GridEngine(Programs("head", run_with=tuple(self.cluster.inside("head")), environment=settings))
+
+    def start(self, node: str) -> None:
+        self.cluster.start_node(node)
+
+    def kill(self, node: str) -> None:
+        self.cluster.kill_node(node)
+
+    def submit(self, queue: str, seconds: float) -> str:
+        log = self.cluster.folder / "runs"
+        return self._submit(queue, text=f"echo $JOB_ID >> {log}; sleep {seconds}")
+
+    def hold(self, queue: str) -> str:
+        return self._submit(queue, "-h")
+
+    def _submit(self, queue: str, *words: str, text: str = "true") -> str:
+        argv = ("qsub", "-terse", "-q", queue, "-o", "/dev/null", "-e", "/dev/null", *words)
+        return self.cluster.said(*argv, text=text).strip()
+
+    def cancel(self, job: str) -> None:
+        self.cluster.said("qdel", "-f", job)
+
+    def runs(self, job: str) -> int:
+        log = self.cluster.folder / "runs"
+        return log.read_text().split().count(job) if log.exists() else 0
+
+    def passing(self) -> None:
+        time.sleep(0.1)
+
+
 @contextmanager
 def sim(folder: Path) -> Iterator[World]:
     yield SimWorldOfJobs(folder)
@@ -163,4 +210,13 @@ def slurm(folder: Path) -> Iterator[World]:
             pytest.skip(str(fault))
 
 
-SYSTEMS = {"sim": sim, "slurm": slurm}
+@contextmanager
+def gridengine(folder: Path) -> Iterator[World]:
+    if why := gridengine_missing():
+        pytest.skip(why)
+    folder.mkdir()
+    with GridEngineCluster(folder, NODES) as cluster:
+        yield GridEngineWorld(cluster)
+
+
+SYSTEMS = {"sim": sim, "slurm": slurm, "sge": gridengine}
