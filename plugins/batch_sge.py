@@ -54,7 +54,7 @@ class GridEngine:
         there = self._of(node, until)
         occupied = tuple(one for one in there if one.jobs)
         if occupied:
-            self._modify("-rq", occupied, until, "-f")
+            self._modify("-rq", occupied, until)
         return len(frozenset().union(*(one.jobs for one in there)))
 
     @property
