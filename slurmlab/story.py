@@ -11,9 +11,9 @@ from slurmlab.lab import Lab
 from slurmlab.work import Submitted, Waits, Wave, of
 from xenlab.processes import Failed
 
-JOBS, EVERY_S, LENGTH_S = 44, 0.5, 5.0  # a wave: 22 s in which jobs for 14 of the farm's 16 processors come; half has 8
+JOBS, EVERY_S, LENGTH_S = 50, 0.5, 5.0  # a wave: 25 s in which work for 10 of the farm's 16 processors comes; half has 8
 TAIL_S = 60.0
-FAR_LESS = 0.5  # of the wait under the static split
+FAR_LESS = 0.6  # of the wait under the static split
 MIX = 6  # slots of eight that a wave must have had
 SL4, DEBIAN = ENVIRONMENTS
 SWITCH_S = 60.0
