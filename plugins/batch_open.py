@@ -25,4 +25,8 @@ def _real(engine: str, programs: Programs) -> Batch:
         from plugins.batch_slurm import Slurm
 
         return Slurm(programs)
+    if engine == "sge":
+        from plugins.batch_sge import GridEngine
+
+        return GridEngine(programs)
     raise BatchError(f"{programs.host}: engine {engine} of [batch] is not there yet")
