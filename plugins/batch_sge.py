@@ -25,7 +25,9 @@ class GridEngine:
     kind: str = field(default="sge", init=False)
 
     def demand(self, *, limit_s: float) -> tuple[Demand, ...]:
-        return demand(self._jobs(Deadline(limit_s)), self.clock())
+        until = Deadline(limit_s)
+        not_yet = self.programs.read(output.parse_ids, "qstat", "-xml", "-u", "*", "-s", "ha", until=until)
+        return demand((job for job in self._jobs(until) if job.running or job.id not in not_yet), self.clock())
 
     def nodes(self, *, limit_s: float) -> tuple[Node, ...]:
         return tuple(output.node(one) for one in self._listed(Deadline(limit_s)))

@@ -47,6 +47,11 @@ def parse_jobs(text: str) -> tuple[Job, ...]:
     return tuple(_job(one) for part in ("queue_info", "job_info") for one in root.iterfind(f"{part}/job_list"))
 
 
+def parse_ids(text: str) -> frozenset[str]:
+    """Of any `qstat -xml`: the jobs in it. `-s ha`: those whose time has not come."""
+    return frozenset(_text(one, "JB_job_number") for one in _root(text, "job_info").iterfind("*/job_list"))
+
+
 def _job(one: ElementTree.Element) -> Job:
     number, state, where = _text(one, "JB_job_number"), _text(one, "state"), _text(one, "queue_name", "")
     if not number.isdigit() or not _STATE.fullmatch(state):

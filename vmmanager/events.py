@@ -208,7 +208,7 @@ class Note:
 @dataclass(frozen=True, slots=True)
 class Record:
     """One row of the event history. Kinds: client, manager, request, trigger, firing, silence, key, reload, notify, refused,
-    vm."""
+    vm, environment."""
 
     at: float  # wall clock
     kind: str
@@ -223,7 +223,9 @@ class Record:
 class Persist:
     """Write to the store under (table, key); None deletes. With a token, Stored(token) comes back once it is on disk."""
 
-    table: Literal["silence", "key", "firing", "trigger", "fact", "vm", "host"]  # facts: epoch
+    table: Literal[
+        "silence", "key", "firing", "trigger", "fact", "vm", "host", "slot", "environment", "request"
+    ]  # facts: epoch
     key: str
     value: dict[str, Value] | None
     token: str = ""

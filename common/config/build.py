@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.config import batches, hypervisors, keys, vms
+from common.config import batches, environments, hypervisors, keys, vms
 from common.config.code import check as check_code
+from common.config.environment_keys import ENVIRONMENT, ENVIRONMENTS
 from common.config.model import (
     BatchConfig,
     BusConfig,
     ClientConfig,
+    EnvironmentConfig,
+    EnvironmentsConfig,
     Fault,
     HypervisorConfig,
     LogConfig,
@@ -89,7 +92,12 @@ def client(tree: Tree, name: str, properties: tuple[PropertyConfig, ...], found:
 
 
 def manager(
-    tree: Tree, name: str, triggers: tuple[TriggerConfig, ...], machines: tuple[VmConfig, ...], found: Findings
+    tree: Tree,
+    name: str,
+    triggers: tuple[TriggerConfig, ...],
+    machines: tuple[VmConfig, ...],
+    found: Findings,
+    classes: EnvironmentsConfig | None = None,
 ) -> ManagerConfig:
     """`name`: of this host, where the file gives none."""
     section = tree.section("manager")
@@ -104,6 +112,7 @@ def manager(
             "triggers": triggers,
             "vms": machines,
             "orders": _orders(tree, found),
+            "environments": classes or EnvironmentsConfig(),
         }
     )
     if config.managers and config.name not in config.managers:
@@ -275,10 +284,35 @@ def virtual_machines(trees: Iterable[Tree], found: Findings) -> tuple[VmConfig, 
             if not vms.DEVICE.fullmatch(device):
                 found.fault(devices.at(device) if devices else section.where, "is no name of a disk (xvda, vda, sda, hda)")
         found.faults += vms.faults_of(vm, at, section.parts)
+        found.faults += environments.template_faults(vm, at)
         made.append(vm)
         places[vm.name] = at
     found.faults += vms.faults_together(made, places)
     return tuple(made)
+
+
+def environment_classes(trees: Iterable[Tree], machines: Iterable[VmConfig], found: Findings) -> EnvironmentsConfig:
+    """environments.ini."""
+    trees = list(trees)
+    for tree in trees:
+        found.faults += tree.faults
+        found.warnings += tree.warnings
+    head, sections = environments.tree_sections(trees)
+    defined = []
+    for name, section in sections.items():
+        one = EnvironmentConfig(name=name, where=section.where, **_fields(section, ENVIRONMENT))
+        found.faults += environments.faults_of(one, section)
+        defined.append(one)
+    code, quotas = head.code.get("expr"), head.parts.get("quotas")
+    if code:
+        faults, warnings = check_code(code, "expr")
+        found.faults += faults
+        found.warnings += warnings
+    made = _fields(head, ENVIRONMENTS)
+    made |= {"expr": code, "quotas": dict(quotas.values) if quotas else {}, "where": head.where}
+    config = EnvironmentsConfig(defined=tuple(defined), **made)
+    found.faults += environments.faults_together(config, head, sections, {vm.name: vm for vm in machines})
+    return config
 
 
 def _once(trees: Iterable[Tree], found: Findings) -> Iterable[Section]:

@@ -6,11 +6,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from common.config import keys
+from common.config.environment_keys import ENVIRONMENT, ENVIRONMENTS
 from common.config.keys import Table
-from common.config.model import ClientConfig, Code, ManagerConfig, ProgramConfig, PropertyConfig, TriggerConfig, VmConfig
+from common.config.model import (
+    ClientConfig,
+    Code,
+    EnvironmentConfig,
+    ManagerConfig,
+    ProgramConfig,
+    PropertyConfig,
+    TriggerConfig,
+    VmConfig,
+)
 from common.config.shown import plain, show
 
-_Named = PropertyConfig | ProgramConfig | TriggerConfig | VmConfig
+_Named = PropertyConfig | ProgramConfig | TriggerConfig | VmConfig | EnvironmentConfig
 TEXT_CHARS_MAX = 120  # a longer value is only said to have changed
 
 
@@ -28,6 +38,8 @@ def differences(old: ClientConfig | ManagerConfig, new: ClientConfig | ManagerCo
         said += (f"[vms] {text}" for text in _changes(keys.VMS, old.orders, new.orders))
         said += _named("trigger", keys.TRIGGER, old.triggers, new.triggers)
         said += _named("VM", keys.VM, old.vms, new.vms)
+        said += (f"[environments] {text}" for text in _changes(ENVIRONMENTS, old.environments, new.environments))
+        said += _named("environment", ENVIRONMENT, old.environments.defined, new.environments.defined)
     else:
         raise TypeError("a client's configuration is compared with a manager's")
     return said

@@ -125,6 +125,7 @@ MANAGER_PATHS = Table(
         *_PATHS,
         Key("triggers", "path()", "the folder of the trigger files", ("-",), default="triggers.d"),
         Key("vms", "path()", "the file of the virtual machines", ("-",), default="vms.ini, where it is there"),
+        Key("environments", "path()", "the file of the environments", ("-",), default="environments.ini, where it is there"),
         Key("images", "path()", "the image repository, for `vmctl image` on this host", default="none"),
     ),
     "Where the daemon keeps what. A relative path counts from the folder of this file.",
@@ -421,6 +422,11 @@ VM = Table(
             ("restart_max", "restart_window_s"),
         ),
         Key("state", "choice('running', 'stopped')", "as it is wanted"),
+        Key(
+            "template",
+            "flag()",
+            "`yes`: VMs of an environment are made after it (environments.ini); it is never started itself",
+        ),
     ),
     "A virtual machine. The name of the section is the name of the domain.",
     (

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from common.config import build
+from common.config import build, environments
 from common.config.build import Findings
 from common.config.model import ClientConfig, ConfigurationError, Fault, ManagerConfig, TriggerConfig, VmConfig, Where
 from common.config.tree import Shape, Tree, read_tree
@@ -46,13 +46,14 @@ def load_client(path: Path, *, host_name: Callable[[], str] = socket.getfqdn, al
 def load_manager(
     path: Path, *, host_name: Callable[[], str] = socket.getfqdn, also: ManagerCheck | None = None
 ) -> ManagerConfig:
-    """vmmanager.ini, the trigger files and vms.ini. `host_name` and `also` as for load_client."""
+    """vmmanager.ini, the trigger files, vms.ini and environments.ini. `host_name` and `also` as for load_client."""
     found = Findings()
     tree = _main(path, build.MANAGER_SHAPE, found)
     folder = _folder(tree, "triggers", "triggers.d", found)
     made = build.triggers(_trees(folder, build.TRIGGER_SHAPE, found), found)
-    machines = build.virtual_machines(_trees(_vms_file(tree), build.VMS_SHAPE, found), found)
-    config = build.manager(tree, _name(tree, "manager", host_name), made, machines, found)
+    machines = build.virtual_machines(_trees(_own_file(tree, "vms"), build.VMS_SHAPE, found), found)
+    classes = build.environment_classes(_trees(_own_file(tree, "environments"), environments.SHAPE, found), machines, found)
+    config = build.manager(tree, _name(tree, "manager", host_name), made, machines, found, classes)
     return _finish(config, also, found)
 
 
@@ -118,10 +119,10 @@ def _folder(tree: Tree, key: str, default: str, found: Findings) -> list[Path]:
     return _files(folder, found)
 
 
-def _vms_file(tree: Tree) -> list[Path]:
+def _own_file(tree: Tree, key: str) -> list[Path]:
     """Only a file that is named must be there."""
-    named = tree.section("paths").values.get("vms")
-    path = Path(tree.file).parent / (named or "vms.ini")
+    named = tree.section("paths").values.get(key)
+    path = Path(tree.file).parent / (named or f"{key}.ini")
     return [path] if named or path.exists() else []
 
 
@@ -206,6 +207,8 @@ def check_manager(path: Path, **options: Any) -> tuple[str, int]:
     except ConfigurationError as fault:
         return _refusal(fault), EXIT_BAD
     counts = f"{_count(config.triggers, 'trigger', 'triggers')}, {_count(config.vms, 'VM', 'VMs')}"
+    if config.environments.defined:
+        counts += f", {_count(config.environments.defined, 'environment', 'environments')}"
     return _approval(path, counts, config.warnings), 0
 
 

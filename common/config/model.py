@@ -251,8 +251,57 @@ class VmsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class EnvironmentConfig:
+    """One section of environments.ini: a class of VMs for a kind of batch jobs. Host patterns are those of a shell."""
+
+    name: str
+    where: Where
+    template: str = ""  # a VM of vms.ini that is marked as one
+    queue: tuple[str, ...] = ()  # how the batch system knows its jobs; what is empty is not looked at
+    feature: str = ""
+    user_group: tuple[str, ...] = ()
+    node: str = "$vm"  # the batch system's name of a VM: $vm, $host, $short, $environment, $slot
+    slots_per_host: int = 1
+    jobs_per_slot: int = 0  # 0: the processors of the template
+    min: int = 0
+    max: int | None = None
+    share: float = 1.0
+    boot_s: float = 120.0  # from the start of the VM until the batch system sees it, as expected
+    hosts: tuple[str, ...] = ()  # patterns; empty: all of [environments]
+    reserved: tuple[str, ...] = ()  # patterns of hosts that serve this environment alone
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentsConfig:
+    """[environments] of environments.ini, and the environments themselves."""
+
+    defined: tuple[EnvironmentConfig, ...] = ()
+    head: tuple[str, ...] = ()  # clients that can ask the batch system, the first that can is asked
+    hosts: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+    policy: str = "waterfill"
+    expr: Code | None = None
+    ticks: float = 10.0  # how often the mix is thought over
+    dead_band: float = 0.02
+    hold_s: float = 900.0
+    switches_max: int = 10
+    utilisation_low: float = 0.9
+    utilisation_high: float = 0.98
+    drain_limit_s: float = 0.0  # a drain that takes longer is warned of; 0: never
+    join_limit_s: float = 600.0
+    failures_max: int = 3
+    pause_s: float = 600.0  # after so many failed starts; doubles with each trial that fails
+    pause_max_s: float = 21_600.0
+    frozen: bool = False
+    approval: bool = False
+    approvers: tuple[str, ...] = ()
+    quotas: dict[str, int] = field(default_factory=dict)  # slots that a group of users may ask for
+    where: Where = field(default=Where("environments.ini"), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ManagerConfig:
-    """vmmanager.ini with its triggers.d/ and vms.ini."""
+    """vmmanager.ini with its triggers.d/, vms.ini and environments.ini."""
 
     name: str
     bus: BusConfig = BusConfig()
@@ -261,6 +310,7 @@ class ManagerConfig:
     triggers: tuple[TriggerConfig, ...] = ()
     vms: tuple[VmConfig, ...] = ()
     orders: VmsConfig = VmsConfig()
+    environments: EnvironmentsConfig = field(default_factory=EnvironmentsConfig)
     managers: tuple[str, ...] = ()  # all configured managers, this one included; empty: this one alone
     control_group: str = ""  # unix group that may use vmctl, besides the owner
     request_timeout_s: float = 10.0
@@ -301,3 +351,5 @@ class VmConfig:
     restart_max: int = 3  # so many restarts within restart_window_s; 0: no limit
     restart_window_s: float = 3600.0
     state: Literal["running", "stopped"] = "stopped"  # as it is wanted
+    template: bool = False  # for environments: is never started itself
+    environment: str = ""  # made of a template for a slot of this environment: its slot decides when it runs

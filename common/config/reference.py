@@ -11,7 +11,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from common.config import keys
+from common.config import environment_keys, keys
 from common.config.keys import Key, Table
 from common.config.shown import show
 from common.config.values import show_duration, show_size
@@ -26,6 +26,8 @@ TABLES = {
     "trigger": keys.TRIGGER,
     "vm": keys.VM,
     "vms": keys.VMS,
+    "environments": environment_keys.ENVIRONMENTS,
+    "environment": environment_keys.ENVIRONMENT,
     "bus": keys.BUS,
     "log": keys.LOG,
     "client-paths": keys.CLIENT_PATHS,

@@ -312,6 +312,7 @@ class Dispatch:
         m.say(task.vm, f"vm {task.vm}: {task.op}{where} {outcome}", "warning" if error else "info", task.by)
         m.watchers.ended(task.vm, error, task=task, text=text)
         m.emptying.ended(task, error)
+        m.task_ended(task, error, definite)
 
     def _ended_on_hosts(self, task: Task) -> None:
         """safety: from now on only lists count that are read after this."""
