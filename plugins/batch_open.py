@@ -29,4 +29,10 @@ def _real(engine: str, programs: Programs) -> Batch:
         from plugins.batch_sge import GridEngine
 
         return GridEngine(programs)
-    raise BatchError(f"{programs.host}: engine {engine} of [batch] is not there yet")
+    if engine == "pbs":
+        from plugins.batch_pbs import Pbs
+
+        return Pbs(programs)
+    from plugins.batch_htcondor import HTCondor
+
+    return HTCondor(programs)

@@ -1,162 +1,179 @@
-"""What `qstat -xml` of Grid Engine prints, read. Text in, values out; starts nothing. Raises ValueError.
+"""What `qstat -xml` and `qhost -xml` of Grid Engine print, read. Text in, values out; starts nothing. Raises ValueError.
 
-Formats as of Son of Grid Engine 8.1.9 (tests/recorded/sge-*.txt), the same since 6.1.
+Formats as of Son of Grid Engine 8.1.9 (tests/recorded/sge-*.xml); states as in qstat(1).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from xml.etree import ElementTree
 
 from common.batch import Node, NodeState
 from common.config.values import quoted
 from plugins.batch_tally import Job
 
-ENVIRONMENT = ("TZ=UTC",)  # its times have no zone
-ROOT = "job_info"
-TAKES_NONE = frozenset(
-    "dDCsSEco"
-)  # qstat(1), states of a queue: disabled, by calendar, suspended, in error, ambiguous, orphaned
-TASKS_MAX = 10_000_000
-_TASKS = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
+GLOBAL = "global"  # what `qhost` calls the sum of all hosts
+TASKS_MAX = 1_000_000  # of one array
+DISABLED, SUSPENDED, UNREACHABLE, ERROR = "d", "s", "u", "E"
+_STATE = re.compile(r"[A-Za-z]*")
+_TASKS = re.compile(r"(\d+)(?:-(\d+):(\d+))?")
 
 
 @dataclass(frozen=True, slots=True)
-class Instance:
-    """One queue on one host, as in `sl4@xen1`."""
+class Listed:
+    """A host of `qhost -q -j`. `states`: of each queue that has it. `jobs`: on it now."""
 
-    queue: str
-    host: str
-    state: str  # its letters
-    slots: int
+    name: str
+    cores: int
+    answers: bool
+    states: dict[str, str]
     jobs: frozenset[str]
 
+    def all(self, flag: str) -> bool:
+        return bool(self.states) and all(flag in state for state in self.states.values())
+
     @property
-    def name(self) -> str:
-        return f"{self.queue}@{self.host}"
+    def gone(self) -> bool:
+        """As we mark it: nobody else disables and suspends the same queues."""
+        return self.all(DISABLED) and self.all(SUSPENDED)
 
 
-def parse_jobs(text: str, not_yet: frozenset[str] = frozenset()) -> tuple[Job, ...]:
-    """Of `qstat -r`. `not_yet`: jobs that may not start before some time, which the listing does not tell apart."""
-    return tuple(_job(one, not_yet) for one in _root(text).iter("job_list"))
+def parse_jobs(text: str) -> tuple[Job, ...]:
+    """Of `qstat -xml -r -u *`."""
+    root = _root(text, "job_info")
+    return tuple(_job(one) for part in ("queue_info", "job_info") for one in root.iterfind(f"{part}/job_list"))
 
 
 def parse_ids(text: str) -> frozenset[str]:
-    return frozenset(_text(one, "JB_job_number") for one in _root(text).iter("job_list"))
+    """Of any `qstat -xml`: the jobs in it. `-s ha`: those whose time has not come."""
+    return frozenset(_text(one, "JB_job_number") for one in _root(text, "job_info").iterfind("*/job_list"))
 
 
-def _job(one: ElementTree.Element, not_yet: frozenset[str]) -> Job:
-    number, state = _text(one, "JB_job_number"), _text(one, "state")
-    queue, _, host = (one.findtext("queue_name") or "").partition("@")
-    waits = not queue
-    submitted = one.findtext("JB_submission_time")
+def _job(one: ElementTree.Element) -> Job:
+    number, state, where = _text(one, "JB_job_number"), _text(one, "state"), _text(one, "queue_name", "")
+    if not number.isdigit() or not _STATE.fullmatch(state):
+        raise ValueError(f"job {quoted(number)} in state {quoted(state)}")
+    running = bool(where)
+    queue, _, node = where.partition("@")
+    asked = _text(one, "hard_req_queue", "") or _text(one, "master_hard_req_queue", "")
+    tasks = _text(one, "tasks", "")
     return Job(
-        id=number,
-        queue=queue or _wanted_queue(one),
-        waiting=waits and not set(state) & set("hE") and number not in not_yet,
-        running=not waits,
-        feature="&".join(sorted(_features(one))),
+        id=f"{number}.{tasks}" if running and tasks else number,
+        queue=queue if running else asked.split(",")[0].partition("@")[0],
+        waiting=not running and not set(state) & set("hEdsST"),
+        running=running,
+        feature=",".join(sorted(f"{each.get('name')}={each.text or ''}" for each in one.iterfind("hard_request"))),
         user=_text(one, "JB_owner"),
-        cores=_whole(one, "slots"),
-        count=_tasks(one.findtext("tasks") or "") if waits else 1,
-        since=_time(submitted) if submitted else None,
-        nodes=(host,) if host else (),
+        cores=_whole(_text(one, "slots")),
+        count=1 if running or not tasks else _count(tasks),
+        since=_seconds(_text(one, "JB_submission_time", "") or _text(one, "JAT_start_time", "")),
+        nodes=(node,) if node else (),
     )
 
 
-def _wanted_queue(one: ElementTree.Element) -> str:
-    """The first that it asks for by name; `*@xen1` is none."""
-    wanted = (asked.partition("@")[0] for each in one.iterfind("hard_req_queue") for asked in (each.text or "").split(","))
-    return next((queue for queue in wanted if queue and not set(queue) & set("*?[]!|&()")), "")
-
-
-def _features(one: ElementTree.Element) -> Iterator[str]:
-    """What it asks of a host that a host has or has not; amounts are no features."""
-    for asked in one.iterfind("hard_request"):
-        if asked.text == "TRUE":
-            yield asked.get("name", "")
-
-
-def _tasks(text: str) -> int:
-    """`1-9:2,12`: what is left of an array."""
+def _count(tasks: str) -> int:
+    """`1-5:1`, `3,7-11:2`: what is left of an array."""
     total = 0
-    for part in text.split(",") if text else ():
-        found = _TASKS.fullmatch(part.strip())
+    for part in tasks.split(","):
+        found = _TASKS.fullmatch(part)
         if not found:
-            raise ValueError(f"tasks {quoted(text)}")
+            raise ValueError(f"tasks {quoted(tasks)}")
         first, last, step = int(found[1]), int(found[2] or found[1]), int(found[3] or 1)
-        total += max(0, last - first) // max(1, step) + 1
+        total += len(range(first, last + 1, max(1, step)))
     if total > TASKS_MAX:
-        raise ValueError(f"tasks {quoted(text)}")
-    return total or 1
+        raise ValueError(f"tasks {quoted(tasks)}")
+    return total
 
 
-def parse_instances(text: str) -> tuple[Instance, ...]:
-    """Of `qstat -f`."""
-    return tuple(_instance(one) for one in _root(text).iter("Queue-List"))
+def _seconds(text: str) -> float | None:
+    """qstat writes the local time of where it runs, without saying so."""
+    if not text:
+        return None
+    try:
+        return time.mktime(time.strptime(text.partition(".")[0], "%Y-%m-%dT%H:%M:%S"))
+    except (ValueError, OverflowError):
+        raise ValueError(f"time {quoted(text)}") from None
 
 
-def _instance(one: ElementTree.Element) -> Instance:
-    name = _text(one, "name")
-    queue, at, host = name.partition("@")
-    if not at:
-        raise ValueError(f"queue {quoted(name)}")
-    jobs = frozenset(_task_id(job) for job in one.iterfind("job_list"))
-    return Instance(queue, host, one.findtext("state") or "", _whole(one, "slots_total"), jobs)
+def parse_nodes(text: str) -> tuple[Listed, ...]:
+    """Of `qhost -xml -j -q`."""
+    hosts = _root(text, "qhost").iterfind("host")
+    return tuple(_listed(one) for one in hosts if one.get("name") != GLOBAL)
 
 
-def _task_id(job: ElementTree.Element) -> str:
-    return ".".join(filter(None, (_text(job, "JB_job_number"), job.findtext("tasks"))))
+def _listed(one: ElementTree.Element) -> Listed:
+    values = {each.get("name"): each.text or "" for each in one.iterfind("hostvalue")}
+    name = one.get("name") or ""
+    if not name or not {"num_proc", "load_avg"} <= set(values):
+        raise ValueError(f"host {quoted(name)} without num_proc and load_avg")
+    slots = sum(_whole(text) for text in _queue_values(one, "slots"))
+    states = {queue.get("name") or "": next(_values(queue, "state_string"), "") for queue in one.iterfind("queue")}
+    for state in states.values():
+        if not _STATE.fullmatch(state):
+            raise ValueError(f"host {quoted(name)}: state {quoted(state)}")
+    answers = values["load_avg"] != "-" and values["num_proc"] != "-"
+    return Listed(name, slots, answers, states, frozenset(_jobs(one)))
 
 
-def nodes(instances: Iterable[Instance]) -> tuple[Node, ...]:
-    """A host is a node, with all the queues that it serves."""
-    hosts: dict[str, list[Instance]] = {}
-    for one in instances:
-        hosts.setdefault(one.host, []).append(one)
-    return tuple(_node(host, queues) for host, queues in sorted(hosts.items()))
+def _jobs(one: ElementTree.Element) -> Iterator[str]:
+    for job in one.iterfind("job"):
+        values = {each.get("name"): each.text or "" for each in job.iterfind("jobvalue")}
+        yield f"{job.get('name')}.{values['taskid']}" if "taskid" in values else job.get("name") or ""
 
 
-def _node(host: str, queues: list[Instance]) -> Node:
-    jobs = len(frozenset().union(*(one.jobs for one in queues)))
-    note = ", ".join(f"{one.queue}: {one.state}" for one in queues if one.state)
-    return Node(host, _state(queues, jobs), jobs, max(one.slots for one in queues), note)
+def _queue_values(one: ElementTree.Element, name: str) -> Iterator[str]:
+    for queue in one.iterfind("queue"):
+        yield from _values(queue, name)
 
 
-def _state(queues: list[Instance], jobs: int) -> NodeState:
-    if all("u" in one.state for one in queues):
-        return "down"
-    if all(set(one.state) & TAKES_NONE for one in queues):
-        return "draining" if jobs else "drained"
-    return "busy" if jobs else "idle"
+def _values(queue: ElementTree.Element, name: str) -> Iterator[str]:
+    yield from (each.text or "" for each in queue.iterfind("queuevalue") if each.get("name") == name)
 
 
-def _root(text: str) -> ElementTree.Element:
+def _root(text: str, name: str) -> ElementTree.Element:
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as fault:
-        raise ValueError(f"{fault}: {quoted(text[-50:])}") from None
-    if root.tag != ROOT:
-        raise ValueError(f"it begins with <{root.tag}>, not <{ROOT}>")
+        raise ValueError(f"no XML: {fault}") from None
+    if root.tag != name:
+        raise ValueError(f"<{root.tag}> instead of <{name}>")
     return root
 
 
-def _text(one: ElementTree.Element, name: str) -> str:
-    found = one.findtext(name)
-    if not found:
-        raise ValueError(f"a <{one.tag}> without <{name}>")
-    return found
+def _text(one: ElementTree.Element, name: str, default: str | None = None) -> str:
+    found = one.findtext(name, default)
+    if found is None:
+        raise ValueError(f"<{one.tag}> without <{name}>")
+    return found.strip()
 
 
-def _whole(one: ElementTree.Element, name: str) -> int:
-    text = _text(one, name)
-    if not text.isascii() or not text.isdigit():
-        raise ValueError(f"{name} is {quoted(text)}")
+def _whole(text: str) -> int:
+    if not text.isdigit():
+        raise ValueError(f"{quoted(text)} is no number")
     return int(text)
 
 
-def _time(text: str) -> float:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+def node(one: Listed) -> Node:
+    jobs = len(one.jobs)
+    return Node(one.name, _state(one, jobs), jobs, one.cores, _note(one))
+
+
+def _state(one: Listed, jobs: int) -> NodeState:
+    if not one.states:
+        return "unknown"
+    if one.gone or one.all(UNREACHABLE) or not one.answers:
+        return "down"
+    if one.all(DISABLED):
+        return "draining" if jobs else "drained"
+    if any(set(state) & {ERROR, "c", "o"} for state in one.states.values()):
+        return "unknown"
+    return "busy" if jobs else "idle"
+
+
+def _note(one: Listed) -> str:
+    if not one.states:
+        return "no queue has it"
+    return ", ".join(f"{queue}: {state}" if state else queue for queue, state in sorted(one.states.items()))

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -24,17 +24,17 @@ from plugins.batch_slurm import Slurm
 from plugins.hypervisor_sim import SimHypervisor
 from plugins.sim_world import SimHost, SimWorld
 from slurmlab.cluster import Cluster, NotToBeHad, missing
-from tests.batch.gridengine import GridEngineCluster
-from tests.batch.gridengine import missing as gridengine_missing
+from tests.batch import gridengine
 
 LIMIT_S = 30.0
 NODES = {"sl4-a": "sl4", "sl4-b": "sl4", "debian-a": "debian"}
 
 
 class World(Protocol):
-    """`keeps_reasons`: why a node is drained can be read there."""
+    """`keeps_reasons`: the batch system shows why a node was drained."""
 
-    keeps_reasons: bool
+    @property
+    def keeps_reasons(self) -> bool: ...
 
     @property
     def batch(self) -> Batch: ...
@@ -77,6 +77,7 @@ class SimWorldOfJobs:
     folder: Path
     now: float = 1_000_000.0
     keeps_reasons: bool = True
+    booted: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         SimWorld(self.folder).add_host("xen1", SimHost())
@@ -152,47 +153,6 @@ class SlurmWorld:
         time.sleep(0.1)
 
 
-# --- Grid Engine --------------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class GridEngineWorld:
-    cluster: GridEngineCluster
-    keeps_reasons: bool = False
-
-    @property
-    def batch(self) -> GridEngine:
-        settings = tuple(f"{name}={value}" for name, value in self.cluster.settings.items())
-        return GridEngine(Programs("head", run_with=tuple(self.cluster.inside("head")), environment=settings))
-
-    def start(self, node: str) -> None:
-        self.cluster.start_node(node)
-
-    def kill(self, node: str) -> None:
-        self.cluster.kill_node(node)
-
-    def submit(self, queue: str, seconds: float) -> str:
-        log = self.cluster.folder / "runs"
-        return self._submit(queue, text=f"echo $JOB_ID >> {log}; sleep {seconds}")
-
-    def hold(self, queue: str) -> str:
-        return self._submit(queue, "-h")
-
-    def _submit(self, queue: str, *words: str, text: str = "true") -> str:
-        argv = ("qsub", "-terse", "-q", queue, "-o", "/dev/null", "-e", "/dev/null", *words)
-        return self.cluster.said(*argv, text=text).strip()
-
-    def cancel(self, job: str) -> None:
-        self.cluster.said("qdel", "-f", job)
-
-    def runs(self, job: str) -> int:
-        log = self.cluster.folder / "runs"
-        return log.read_text().split().count(job) if log.exists() else 0
-
-    def passing(self) -> None:
-        time.sleep(0.1)
-
-
 @contextmanager
 def sim(folder: Path) -> Iterator[World]:
     yield SimWorldOfJobs(folder)
@@ -210,13 +170,53 @@ def slurm(folder: Path) -> Iterator[World]:
             pytest.skip(str(fault))
 
 
+# --- Grid Engine ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class GridEngineWorld:
+    cluster: gridengine.Cluster
+    keeps_reasons: bool = False
+
+    @property
+    def batch(self) -> GridEngine:
+        inside = tuple(self.cluster.inside(gridengine.HEAD))
+        return GridEngine(Programs("head", None, inside, self.cluster.environment))
+
+    def start(self, node: str) -> None:
+        self.cluster.start_node(node)
+
+    def kill(self, node: str) -> None:
+        self.cluster.kill_node(node)
+
+    def submit(self, queue: str, seconds: float) -> str:
+        script = f"echo $JOB_ID >> {self.cluster.folder}/runs; sleep {seconds}"
+        return self.cluster.submit("-q", queue, "-b", "y", "-S", "/bin/sh", "-shell", "n", "/bin/sh", "-c", script)
+
+    def hold(self, queue: str) -> str:
+        return self.cluster.submit("-q", queue, "-h", "-b", "y", "/bin/true")
+
+    def cancel(self, job: str) -> None:
+        self.cluster.said("qdel", job)
+
+    def runs(self, job: str) -> int:
+        log = self.cluster.folder / "runs"
+        return log.read_text().split().count(job) if log.exists() else 0
+
+    def passing(self) -> None:
+        time.sleep(0.1)
+
+
 @contextmanager
-def gridengine(folder: Path) -> Iterator[World]:
-    if why := gridengine_missing():
+def sge(folder: Path) -> Iterator[World]:
+    if why := gridengine.missing():
         pytest.skip(why)
-    folder.mkdir()
-    with GridEngineCluster(folder, NODES) as cluster:
-        yield GridEngineWorld(cluster)
+    folder.mkdir(parents=True)
+    try:
+        with gridengine.Cluster(folder, NODES) as cluster:
+            yield GridEngineWorld(cluster)
+    except gridengine.NotToBeHad as fault:
+        pytest.skip(str(fault))
 
 
-SYSTEMS = {"sim": sim, "slurm": slurm, "sge": gridengine}
+SYSTEMS = {"sim": sim, "slurm": slurm, "sge": sge}
