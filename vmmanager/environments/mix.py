@@ -73,7 +73,10 @@ def bounded(situation: Situation, usable: Iterable[Slot], supply: Mapping[str, S
     usable = [slot for slot in usable if slot.state is not State.BROKEN]
     for name, quota in situation.settings.quotas.items():
         alone = sum(_only(slot, name, situation) for slot in usable if slot.target == name)
-        most = sum(situation.may(slot, name) for slot in usable)
+        may = sum(situation.may(slot, name) for slot in usable)
+        most = may if may < len(usable) else len(usable) if quota.max is None else max(quota.max, len(usable))
+        if may < len(usable):
+            notes.append(f"{name}: {may} of the {len(usable)} slots are on hosts that it may use")
         if name in situation.paused:
             most = min(most, supply[name].slots)
             notes.append(f"{name}: gets no more slots now: {situation.paused[name]}")
@@ -84,7 +87,8 @@ def bounded(situation: Situation, usable: Iterable[Slot], supply: Mapping[str, S
         least = max(quota.min, raised, alone)
         if least > most:
             notes.append(f"{name}: {least} slots are asked for, and it can have {most}")
-        quotas[name] = replace(quota, min=min(least, most), max=most)
+        limited = quota.max is not None or most < len(usable)
+        quotas[name] = replace(quota, min=min(least, most), max=most if limited else None)
     return replace(situation.settings, quotas=quotas), notes
 
 
@@ -113,7 +117,7 @@ def _given(situation: Situation, usable: Sequence[Slot], supply: Mapping[str, Su
         adrift = slot.target not in have and slot.state is not State.BROKEN
         if not adrift or (slot.state is State.OUT and room <= 0):
             continue
-        fit = [name for name in known if situation.may(slot, name) and have[name] < (settings.quotas[name].max or 0)]
+        fit = [name for name in known if situation.may(slot, name) and _room(have[name], settings.quotas[name])]
         if not fit:
             if slot.target:
                 gifts.append(Gift(slot, "", f"{slot.target} is in environments.ini no more, and no other may have it"))
@@ -124,6 +128,10 @@ def _given(situation: Situation, usable: Sequence[Slot], supply: Mapping[str, Su
         why = f"{slot.target} is in environments.ini no more" if slot.target else "no environment has it"
         gifts.append(Gift(slot, name, why))
     return gifts
+
+
+def _room(has: int, quota: Quota) -> bool:
+    return quota.max is None or has < quota.max
 
 
 def _lack(has: int, quota: Quota, asked: Demand, name: str) -> tuple[int, float, float, str]:

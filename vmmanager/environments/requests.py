@@ -104,7 +104,7 @@ def refusal(
             return f"group {new.group or '(none)'} has no quota (say --group; [[quotas]] of environments.ini has {known})"
         used = most([one for one in others if one.group == new.group], new.begins, new.ends)
         if used + new.slots > quotas[new.group]:
-            return f"group {new.group} may ask for {quotas[new.group]} slots at a time, and asks for {used} then"
+            return f"group {new.group} may ask for {quotas[new.group]} slots at a time, and asks for {used} then already"
     same = most([one for one in others if one.environment == new.environment], new.begins, new.ends)
     if limit is not None and same + new.slots > limit:
         return f"{new.environment} has at most {limit} slots, and {same} are asked for then"
