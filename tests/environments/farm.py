@@ -79,11 +79,11 @@ class Trouble:
     """What goes wrong on request."""
 
     mute_batch: str = ""  # batch readings fail, and why
-    hung: bool = False  # batch readings do not end
+    hung: bool = False  # batch readings are killed at their limit
     fail_starts: set[str] = field(default_factory=set)  # VMs or hosts whose starts fail
     never_up: set[str] = field(default_factory=set)  # VMs that start and never come up
     fail_orders: int = 0  # so many batch commands fail
-    lose_answers: int = 0  # so many batch commands are done and not answered
+    lose_answers: int = 0  # so many batch commands are done, and then hang
 
 
 class EnvWorld(World):
@@ -169,16 +169,18 @@ class EnvWorld(World):
 
     def _client_does(self, process: ClientProcess, effect: client_events.Effect) -> list[client_events.Event]:
         if isinstance(effect, client_events.Read):
-            return self._reads(process.config.name, effect.property.name)
+            return self._reads(process, effect.property.name, effect.property.timeout_s)
         if isinstance(effect, client_events.Run):
             process.runs.append(effect.execution)
             return self._runs(process, effect)
         return super()._client_does(process, effect)
 
-    def _reads(self, client: str, name: str) -> list[client_events.Event]:
+    def _reads(self, process: ClientProcess, name: str, limit_s: float) -> list[client_events.Event]:
         if name in (JOBS, NODES) and self.trouble.hung:
+            done = client_events.ReadDone(name, None, f"no end within {limit_s:g} s", "", self.mono)
+            process.later.append((self.mono + limit_s, done))
             return []
-        value, error = self._value(client, name)
+        value, error = self._value(process.config.name, name)
         return [client_events.ReadDone(name, value, error, "", self.mono)]
 
     def _value(self, client: str, name: str) -> tuple[Value, str]:
@@ -208,7 +210,7 @@ class EnvWorld(World):
     def _runs(self, process: ClientProcess, run: client_events.Run) -> list[client_events.Event]:
         client, about = process.config.name, str(run.parameters.get("vm") or run.parameters.get("node"))
         if run.command in BATCH_COMMANDS:
-            return self._batch(run, about)
+            return self._batch(process, run, about)
         if run.command == "vm-start":
             if {about, client} & self.trouble.fail_starts:
                 return [_done(run, "the image is broken", "error")]
@@ -221,7 +223,7 @@ class EnvWorld(World):
         process.later.append((self.mono + self.shutdown_s, _done(run)))
         return []
 
-    def _batch(self, run: client_events.Run, node: str) -> list[client_events.Event]:
+    def _batch(self, process: ClientProcess, run: client_events.Run, node: str) -> list[client_events.Event]:
         if self.trouble.fail_orders:
             self.trouble.fail_orders -= 1
             return [_done(run, "the controller does not answer", "error")]
@@ -240,6 +242,7 @@ class EnvWorld(World):
         self._pass_time()
         if self.trouble.lose_answers:
             self.trouble.lose_answers -= 1
+            process.later.append((self.mono + run.timeout_s, _done(run, "no end within its time", "timeout")))
             return []
         return [_done(run)]
 

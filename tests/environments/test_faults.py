@@ -18,7 +18,7 @@ from vmmanager.environments.slots import State
 
 HOSTS = ("wn1", "wn2", "wn3", "wn4")
 MANAGERS = ("m1", "m2", "m3")
-SEEDS = [int(os.environ["SEED"])] if "SEED" in os.environ else range(12)
+SEEDS = [int(os.environ["SEED"])] if "SEED" in os.environ else range(int(os.environ.get("SEEDS", "5")))
 STEPS = 25
 
 
