@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from common.batch import BatchError, Demand, Node, NoSuchNode
+from common.config.values import quoted
 from plugins import pbs_output as output
 from plugins.batch_program import Deadline, Programs, reason
 from plugins.batch_tally import demand
 from plugins.pbs_output import Attributes, Listed
 
-OPENPBS = "pbs_version"  # in what `qstat --version` prints; Torque: "Version: 6.1.3"
+OPENPBS, TORQUE = "pbs_version", "Version:"  # in what `qstat --version` prints
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,12 @@ class Pbs:
 
     def _has_json(self, until: Deadline) -> bool:
         done = self.programs.run("qstat", "--version", until=until)
-        return OPENPBS in done.output + done.errors
+        said = done.output + done.errors
+        if done.status != 0:
+            raise self.programs.failed("qstat", done)
+        if OPENPBS not in said and TORQUE not in said:
+            raise self.programs.fault("qstat", f"its answer is not understood: {quoted(said)} is no version of PBS")
+        return OPENPBS in said
 
     def _jobs(self, until: Deadline, json: bool) -> Mapping[str, Attributes]:
         """-t: each task of an array for itself."""

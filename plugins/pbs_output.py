@@ -161,6 +161,9 @@ class Listed:
 
 
 def nodes(listed: Mapping[str, Attributes]) -> tuple[Listed, ...]:
+    """A server without any node is none."""
+    if not listed:
+        raise ValueError("no node")
     return tuple(_listed(name, one) for name, one in sorted(listed.items()))
 
 
