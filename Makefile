@@ -50,6 +50,7 @@ bench: venv
 	$(V)/python -m bench.batch
 	$(V)/python -m bench.placement
 	$(V)/python -m bench.vms
+	$(V)/python -m bench.environments
 
 # Figures from a real Xen in emulation; about ten minutes.
 bench-xen: venv

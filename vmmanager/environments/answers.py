@@ -9,9 +9,10 @@ from common.config.model import EnvironmentConfig
 from vmmanager.context import Refused
 from vmmanager.environments import mix
 from vmmanager.environments.book import Word
-from vmmanager.environments.keeping import UNKNOWN, Environments
+from vmmanager.environments.keeping import Environments
 from vmmanager.environments.places import may_serve, place_of, vm_name
 from vmmanager.environments.requests import Request, decided, raised, refusal
+from vmmanager.environments.situation import UNKNOWN, settings_of, situation, why_barred, why_stands
 from vmmanager.environments.slots import Seen, Slot, State
 from vmmanager.environments.switching import supplies
 from vmmanager.events import Asked
@@ -32,9 +33,11 @@ def environments(manager: Manager, asked: Asked) -> None:
     one = manager.environments
     now = manager.context.now.wall
     rows = [row(one, each, now) for each in one.config.defined]
-    manager.context.reply(
-        asked.call, {"environments": rows, "stands": one.stands_now() or None, "head": one.heard.head or None}
-    )
+    manager.context.reply(asked.call, {"environments": rows, "stands": _stands(one) or None, "head": one.heard.head or None})
+
+
+def _stands(one: Environments) -> str:
+    return why_stands(one, one.context.now.wall) if one.leading else ""
 
 
 def row(one: Environments, defined: EnvironmentConfig, now: float) -> dict[str, Any]:
@@ -86,7 +89,7 @@ def slot_row(one: Environments, slot: Slot, now: float) -> dict[str, Any]:
     place = place_of(slot.name)
     slip, useless = one.slips.get(slot.name), one.useless.get(slot.name)
     node = one.heard.nodes.get(one.book.nodes.get(slot.name, ""))
-    barred = one.why_barred(slot)
+    barred = why_barred(one, slot)
     said = slip.why if slip and slip.turn == slot.turn else ""
     return {
         "slot": slot.name,
@@ -107,14 +110,14 @@ def slot_row(one: Environments, slot: Slot, now: float) -> dict[str, Any]:
 def plan(manager: Manager, asked: Asked) -> None:
     """What would be decided now; nothing is done."""
     one, now = manager.environments, manager.context.now.wall
-    settings = one.settings()
+    settings = settings_of(one.config, one.templates)
     if settings is None:
         raise Refused("no-such", "environments.ini defines no environment")
-    stands = one.stands_now()
+    stands = _stands(one)
     if one.heard.silent:
         manager.context.reply(asked.call, {"policy": one.config.policy, "stands": stands, "lines": [], "moves": []})
         return
-    made = mix.made(one.situation(settings, now), one.policy, now)
+    made = mix.made(situation(one, settings, now), one.policy, now)
     moves: list[dict[str, str | None]] = [
         {"slot": move.slot.name, "from": move.slot.environment, "to": move.target} for move in made.moves
     ]

@@ -8,29 +8,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.config.environments import matches
-from common.config.model import EnvironmentsConfig, ManagerConfig
+from common.config.model import EnvironmentsConfig, ManagerConfig, VmConfig
 from vmmanager.asking import Asking
 from vmmanager.context import Context
 from vmmanager.environments import mix, requests
 from vmmanager.environments.book import Book, Tell
 from vmmanager.environments.breakers import Breakers
-from vmmanager.environments.demand import Demand, Policy, Quota, Settings
+from vmmanager.environments.demand import Policy
 from vmmanager.environments.expression import Expression
 from vmmanager.environments.headnode import Heard, Listening
 from vmmanager.environments.orders import Orders
-from vmmanager.environments.places import jobs_per_slot, machine, may_serve, node_name, place_of, places, vm_name, why_not
+from vmmanager.environments.places import machine, node_name, place_of, places, vm_name
 from vmmanager.environments.policies import POLICIES
 from vmmanager.environments.sights import Sights
+from vmmanager.environments.situation import UNKNOWN, settings_of, settled, situation, why_stands
 from vmmanager.environments.slots import AWAY, Seen, Slot, State
 from vmmanager.environments.steward import READY, REASON, Limits, Sight, Slip, Step, look, refreshed
+from vmmanager.environments.switching import supplies
 from vmmanager.requests import Request
+from vmmanager.state import Environment
 from vmmanager.vms.machines import Machines
 from vmmanager.vms.tasks import Task
-
-AWAY_S = 60.0  # a slot that is of no use for so long is not counted
-SETTLE_S = 30.0  # a new leader decides nothing before it has heard of its hosts, or for so long
-UNKNOWN = Demand(0, 0, None, known=False)
 
 
 @dataclass(slots=True)
@@ -57,7 +55,7 @@ class Environments:
         self.plan: mix.Plan | None = None
         self.stands = ""  # why nothing is decided now
         self.leading = False
-        self._since = 0.0  # wall clock: when it began to lead
+        self.since = 0.0  # wall clock: when it began to lead
         self._due = 0.0  # wall clock: when the mix is thought over again
         self._read: object = None  # the readings of the last look
         self._nudged = False
@@ -79,22 +77,12 @@ class Environments:
         )
         self.breakers.failures_max = ours.failures_max
         self.breakers.pause_s, self.breakers.pause_max_s = ours.pause_s, ours.pause_max_s
-        self._templates = {vm.name: vm for vm in config.vms}
+        self.templates = {vm.name: vm for vm in config.vms}
+        self._machines: dict[tuple[str, str], VmConfig] = {}  # by slot and environment: made once
         self._due = 0.0
 
-    def settings(self) -> Settings | None:
-        """None where there is no environment."""
-        ours = self.config
-        if not ours.defined:
-            return None
-        quotas = {one.name: Quota(one.min, one.max, one.share, jobs_per_slot(one, self._templates)) for one in ours.defined}
-        switch_s = max(one.boot_s for one in ours.defined)
-        return Settings(
-            quotas, ours.dead_band, ours.hold_s, switch_s, ours.switches_max, ours.utilisation_low, ours.utilisation_high
-        )
-
     def promoted(self) -> None:
-        self.leading, self._since, self._due = True, self.context.now.wall, 0.0
+        self.leading, self.since, self._due = True, self.context.now.wall, 0.0
         self.slips.clear()  # safety: what was seen before we led proves nothing
         self.useless.clear()
 
@@ -106,7 +94,7 @@ class Environments:
     def clock_set(self, by_s: float) -> None:
         self.book.clock_set(by_s)
         self.slips.clear()
-        self._since += by_s
+        self.since += by_s
         self._due += by_s
         for one in self.useless.values():
             one.since += by_s
@@ -124,6 +112,7 @@ class Environments:
             return
         self._read, self._nudged = read, False
         self._define()
+        self._show()
         if not self.leading:
             return
         self._know_places(now)
@@ -135,9 +124,6 @@ class Environments:
     def soon(self) -> None:
         """An operator has said something: the mix is thought over at the next look."""
         self._due, self._nudged = 0.0, True
-
-    def stands_now(self) -> str:
-        return self.why_stands(self.context.now.wall) if self.leading else ""
 
     def slip(self, slot: Slot) -> Slip:
         slip = self.slips[slot.name] = refreshed(self.slips.get(slot.name, Slip()), slot)
@@ -154,10 +140,12 @@ class Environments:
         made = {}
         for slot in self.book.slots.values():
             one = defined.get(slot.environment)
-            template = self._templates.get(one.template) if one else None
+            template = self.templates.get(one.template) if one else None
             if one is None or template is None or slot.state is State.OUT:
                 continue
-            made[vm_name(one.name, place_of(slot.name))] = machine(template, one.name, place_of(slot.name))
+            key = (slot.name, one.name)
+            vm = self._machines.get(key) or machine(template, one.name, place_of(slot.name))
+            self._machines[key] = made[vm.name] = vm
         self.machines.define(made)
 
     def _know_places(self, now: float) -> None:
@@ -171,6 +159,21 @@ class Environments:
             if self.book.slots[name].state is State.OUT:
                 self.book.slot_gone(name)
                 self.slips.pop(name, None)
+
+    def _show(self) -> None:
+        """What triggers see."""
+        farm, names = self.context.farm, [one.name for one in self.config.defined]
+        has = supplies(self.book.slots.values(), dict.fromkeys(self.book.slots, 0), names, 0.0, 0.0)
+        for name in names:
+            asked = self.heard.demand.get(name, UNKNOWN) if not self.heard.why else UNKNOWN
+            wanted = self.plan.choice.wanted.get(name) if self.plan else None
+            now = Environment(name, wanted, has[name].slots, has[name].serving, asked.waiting, asked.running, asked.known)
+            if farm.environments.get(name) != now:
+                farm.changed |= {("environment", name)} | (set() if name in farm.environments else {("environments",)})
+                farm.environments[name] = now
+        for gone in farm.environments.keys() - set(names):
+            del farm.environments[gone]
+            farm.changed |= {("environment", gone), ("environments",)}
 
     # --- slots ------------------------------------------------------------------------------------------------------------
 
@@ -269,14 +272,14 @@ class Environments:
         self._due = now + self.config.ticks
         for one in [one for one in self.book.requests.values() if one.ends < now - requests.KEPT_S]:
             self.book.request_gone(one.id)
-        self.stands = self.why_stands(now)
-        settings = self.settings()
+        self.stands = why_stands(self, now)
+        settings = settings_of(self.config, self.templates)
         if settings is None:
             self._wind_up(now)
             return
         if self.stands:
             return
-        self.plan = mix.made(self.situation(settings, now), self.policy, now)
+        self.plan = mix.made(situation(self, settings, now), self.policy, now)
         for gift in self.plan.gifts:
             self._give(gift.slot, gift.target, gift.why, now)
         for move in self.plan.moves:
@@ -287,7 +290,7 @@ class Environments:
     def _wind_up(self, now: float) -> None:
         """No environment is left in the file: what runs is drained and stopped."""
         for slot in self.book.slots.values():
-            if slot.target and self._settled(now):
+            if slot.target and settled(self, now):
                 self._give(slot, "", f"{slot.target} is in environments.ini no more", now)
 
     def _give(self, slot: Slot, target: str, why: str, now: float) -> None:
@@ -305,64 +308,9 @@ class Environments:
             if slot.state is State.STARTING and self.breakers.until(subject) > now and not self.slip(slot).open:
                 self._give(slot, "", f"{subject} is paused", now)
 
-    def why_stands(self, now: float) -> str:
-        """Why the mix stays as it is; empty where it is decided."""
-        frozen = self.book.frozen
-        if frozen is not None:
-            return f"frozen by {frozen.who}: {frozen.why or 'no reason given'}"
-        if self.config.frozen:
-            return "frozen = yes in environments.ini"
-        if self.heard.silent:
-            return f"unknown what the batch system has: {self.heard.silent}"
-        return "" if self._settled(now) else "this manager has begun to lead just now: not all hosts have told what they run"
-
-    def _settled(self, now: float) -> bool:
-        return now - self._since >= SETTLE_S or not any(self.sights.away(place_of(name).host, now) for name in self.book.slots)
-
-    def situation(self, settings: Settings, now: float) -> mix.Situation:
-        barred = {name: why for name, slot in self.book.slots.items() if (why := self.why_barred(slot))}
-        usable = [slot for name, slot in sorted(self.book.slots.items()) if name in barred or self._counts(slot, now)]
-        jobs = {slot.name: self.jobs_on(slot) for slot in usable}
-        defined = {one.name: one for one in self.config.defined}
-        paused = {}
-        for name in defined:
-            subject = f"environment {name}"
-            if self.breakers.until(subject) > now or (not self.breakers.closed(subject) and self._on_the_way(name)):
-                paused[name] = self.breakers.by_subject[subject].why
-        demand = {name: self.heard.demand.get(name, UNKNOWN) for name in defined}
-        raised = requests.raised(self.book.requests.values(), now)
-
-        def may(slot: Slot, name: str) -> bool:
-            place = place_of(slot.name)
-            return name in defined and may_serve(self.config, defined[name], place) and not why_not(name, place)
-
-        return mix.Situation(usable, barred, jobs, demand, settings, may, raised, paused)
-
-    def _on_the_way(self, name: str) -> bool:
-        return any(
-            slot.target == name and (slot.state in AWAY or slot.state is State.DRAINING) for slot in self.book.slots.values()
-        )
-
     def jobs_on(self, slot: Slot) -> int:
         node = self.heard.nodes.get(self.book.nodes.get(slot.name, ""))
         return node.jobs if node else 0
-
-    def why_barred(self, slot: Slot) -> str:
-        """Why no environment may have it: an operator's word, or the file's."""
-        place = place_of(slot.name)
-        word, host = self.book.excluded.get(place.host), self.machines.hosts.get(place.host)
-        if word is not None:
-            return f"{place.host} is excluded by {word.who}: {word.why or 'no reason given'}"
-        if host is not None and host.in_maintenance:
-            return f"{place.host} is in maintenance: {host.why or 'no reason given'}"
-        ours = matches(place.host, self.config.hosts)
-        if not ours or not any(may_serve(self.config, one, place) for one in self.config.defined):
-            return "no environment may have it, by environments.ini"
-        return f"{place.host} is excluded in environments.ini" if matches(place.host, self.config.exclude) else ""
-
-    def _counts(self, slot: Slot, now: float) -> bool:
-        one = self.useless.get(slot.name)
-        return one is None or (slot.state is not State.OUT and now - one.since < AWAY_S)
 
     # --- news -------------------------------------------------------------------------------------------------------------
 
