@@ -2,7 +2,7 @@
 PYTHON ?= python3
 V := .venv/bin
 
-.PHONY: venv test quick lint bench bench-plots bench-xen demo run xenlab install clean
+.PHONY: venv test quick lint bench bench-plots bench-xen demo run xenlab slurmlab install clean
 
 venv: .venv/stamp
 .venv/stamp: setup.py
@@ -31,6 +31,10 @@ run: venv
 # Real Xen hosts in emulation, with the project on them: builds, boots, plays xenlab/scenarios. Ends with 77 where it cannot be had.
 xenlab: venv
 	$(V)/python -m xenlab run
+
+# A real Slurm whose worker nodes are switched between two environments; under four minutes. Ends with 77 where it cannot be had.
+slurmlab: venv
+	$(V)/python -m slurmlab run
 
 # For real: PREFIX, DESTDIR, PYTHON, SERVICES as conf/install says.
 install:

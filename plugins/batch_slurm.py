@@ -98,7 +98,7 @@ class Slurm:
         return replace(self.programs, environment=(*self.programs.environment, *output.ENVIRONMENT))
 
     def _jobs(self, until: Deadline) -> tuple[Job, ...]:
-        return self._programs.read(output.parse_jobs, "squeue", "--all", "--noheader", "-o", output.FORMAT, until=until)
+        return self._programs.read(output.parse_jobs, "squeue", "--all", "-o", output.FORMAT, until=until)
 
     def _node(self, node: str, until: Deadline) -> output.Listed:
         done = self._programs.run("scontrol", "--all", "--oneliner", "show", "node", node, until=until)

@@ -68,7 +68,18 @@ class Listed:
 
 
 def parse_jobs(text: str) -> tuple[Job, ...]:
-    return tuple(_job(line) for line in text.splitlines() if line)
+    """Its first line names the columns: an answer without is none, and no empty queue."""
+    head, *lines = _lines(text)
+    if not head.startswith(f"JOBID{SEPARATOR}"):
+        raise ValueError(quoted(head))
+    return tuple(_job(line) for line in lines)
+
+
+def _lines(text: str) -> list[str]:
+    """All are whole, and there is one at least."""
+    if not text.endswith("\n"):
+        raise ValueError(f"it ends in the middle: {quoted(text[-50:])}")
+    return [line for line in text.split("\n") if line] or [""]
 
 
 def _job(line: str) -> Job:
@@ -128,7 +139,8 @@ def hosts(text: str) -> Iterator[str]:
 
 
 def parse_nodes(text: str) -> tuple[Listed, ...]:
-    return tuple(_listed(line) for line in text.splitlines() if line.strip())
+    """A Slurm without any node is none."""
+    return tuple(_listed(line) for line in _lines(text))
 
 
 def _listed(line: str) -> Listed:
@@ -138,12 +150,20 @@ def _listed(line: str) -> Listed:
     said, at = _REASON.search(line.rstrip()), _AT.search(line)
     return Listed(
         found["name"],
-        frozenset(found["state"].rstrip("*$~#!%@^-").split("+")),
+        frozenset(_flags(found["state"])),
         int(found["cores"]),
         int(found["alloc"]),
         said[1] if said else "",
         float(at[1]) if at else None,
     )
+
+
+def _flags(state: str) -> Iterator[str]:
+    """`IDLE+DRAIN`, and in older versions `IDLE*+DRAIN`: the star says that it does not respond."""
+    for word in state.split("+"):
+        yield word.rstrip("*$~#!%@^-")
+    if "*" in state:
+        yield "NOT_RESPONDING"
 
 
 def node(one: Listed, jobs: int) -> Node:

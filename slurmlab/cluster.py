@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import itertools
 import os
 import secrets
 import shutil
@@ -140,7 +141,7 @@ def missing() -> str:
 def _free_ports(count: int) -> int:
     """The first of so many in a row that nobody listens on."""
     start = secrets.randbelow(len(PORTS))
-    for first in (*PORTS[start:], *PORTS[:start]):
+    for first in itertools.chain(PORTS[start:], PORTS[:start]):
         if all(_free(port) for port in range(first, first + count)):
             return first
     raise NotToBeHad(f"no {count} free ports in a row from {PORTS.start} to {PORTS.stop}")

@@ -18,18 +18,23 @@ import pytest
 from common.batch import Batch, Node
 from common.hypervisor import DomainConfig
 from plugins.batch_program import Programs
+from plugins.batch_sge import GridEngine
 from plugins.batch_sim import SimBatch
 from plugins.batch_slurm import Slurm
 from plugins.hypervisor_sim import SimHypervisor
 from plugins.sim_world import SimHost, SimWorld
 from slurmlab.cluster import Cluster, NotToBeHad, missing
+from tests.batch import gridengine
 
 LIMIT_S = 30.0
 NODES = {"sl4-a": "sl4", "sl4-b": "sl4", "debian-a": "debian"}
 
 
 class World(Protocol):
-    """`nodes`: the names that the tests use, as this batch system writes them."""
+    """`keeps_reasons`: the batch system shows why a node was drained."""
+
+    @property
+    def keeps_reasons(self) -> bool: ...
 
     @property
     def batch(self) -> Batch: ...
@@ -71,6 +76,7 @@ def until(world: World, what: str, ready: Callable[[], object], limit_s: float =
 class SimWorldOfJobs:
     folder: Path
     now: float = 1_000_000.0
+    keeps_reasons: bool = True
     booted: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -117,6 +123,7 @@ class SimWorldOfJobs:
 @dataclass
 class SlurmWorld:
     cluster: Cluster
+    keeps_reasons: bool = True
 
     @property
     def batch(self) -> Slurm:
@@ -163,4 +170,53 @@ def slurm(folder: Path) -> Iterator[World]:
             pytest.skip(str(fault))
 
 
-SYSTEMS = {"sim": sim, "slurm": slurm}
+# --- Grid Engine ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class GridEngineWorld:
+    cluster: gridengine.Cluster
+    keeps_reasons: bool = False
+
+    @property
+    def batch(self) -> GridEngine:
+        inside = tuple(self.cluster.inside(gridengine.HEAD))
+        return GridEngine(Programs("head", None, inside, self.cluster.environment))
+
+    def start(self, node: str) -> None:
+        self.cluster.start_node(node)
+
+    def kill(self, node: str) -> None:
+        self.cluster.kill_node(node)
+
+    def submit(self, queue: str, seconds: float) -> str:
+        script = f"echo $JOB_ID >> {self.cluster.folder}/runs; sleep {seconds}"
+        return self.cluster.submit("-q", queue, "-b", "y", "-S", "/bin/sh", "-shell", "n", "/bin/sh", "-c", script)
+
+    def hold(self, queue: str) -> str:
+        return self.cluster.submit("-q", queue, "-h", "-b", "y", "/bin/true")
+
+    def cancel(self, job: str) -> None:
+        self.cluster.said("qdel", job)
+
+    def runs(self, job: str) -> int:
+        log = self.cluster.folder / "runs"
+        return log.read_text().split().count(job) if log.exists() else 0
+
+    def passing(self) -> None:
+        time.sleep(0.1)
+
+
+@contextmanager
+def sge(folder: Path) -> Iterator[World]:
+    if why := gridengine.missing():
+        pytest.skip(why)
+    folder.mkdir(parents=True)
+    try:
+        with gridengine.Cluster(folder, NODES) as cluster:
+            yield GridEngineWorld(cluster)
+    except gridengine.NotToBeHad as fault:
+        pytest.skip(str(fault))
+
+
+SYSTEMS = {"sim": sim, "slurm": slurm, "sge": sge}

@@ -169,7 +169,8 @@ def test_the_examples_of_the_page_load(tmp_path: Path) -> None:
     (tmp_path / "properties.d/p.ini").write_text(_examples("properties.d/*.ini"))
     (tmp_path / "vmclient.ini").write_text(_examples("vmclient.ini") + _examples("[log]"))
     config = load_client(tmp_path / "vmclient.ini", host_name=lambda: "host")
-    assert [one.name for one in config.properties] == ["ram_free", "disk_home", "domains", "hypervisor", "images_used"]
+    engines = ["domains", "hypervisor", "images_used", "batch_jobs", "batch_nodes"]
+    assert [one.name for one in config.properties] == ["ram_free", "disk_home", *engines]
     assert config.properties[1].named == {"path": "/home", "field": "percent"}
     (program,) = config.programs
     assert program.patterns == {"warn": r"\d{1,2}%"}

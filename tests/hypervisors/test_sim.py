@@ -156,7 +156,7 @@ def test_the_hook_is_run_when_a_guest_begins_and_ends(hooked: SimHypervisor, tmp
         lambda: hooked.destroy("node", limit_s=5),
         lambda: hooked.crash("node"),
     ):
-        hooked.start(DomainConfig("node", memory_bytes=2**28), limit_s=5)
+        hooked.start(hv.DomainConfig("node", memory_bytes=2**28), limit_s=5)
         ending()
     hooked.destroy("node", limit_s=5)  # what has crashed is cleared away, and does not end twice
     assert told(tmp_path) == [
@@ -170,12 +170,12 @@ def test_the_hook_is_run_when_a_guest_begins_and_ends(hooked: SimHypervisor, tmp
 
 
 def test_a_guest_that_moves_ends_here_and_begins_there(hooked: SimHypervisor, tmp_path: Path) -> None:
-    hooked.start(DomainConfig("node", memory_bytes=2**28), limit_s=5)
+    hooked.start(hv.DomainConfig("node", memory_bytes=2**28), limit_s=5)
     hooked.migrate("node", "xen2", limit_s=5)
     assert told(tmp_path) == ["start node xen1", "stop node xen1", "start node xen2"]
 
 
 def test_a_guest_whose_hook_fails_is_not_started(hooked: SimHypervisor) -> None:
-    with pytest.raises(HypervisorError, match="bad on xen1: sim_hook start: exit status 3: no disk"):
-        hooked.start(DomainConfig("bad", memory_bytes=2**28), limit_s=5)
+    with pytest.raises(hv.HypervisorError, match="bad on xen1: sim_hook start: exit status 3: no disk"):
+        hooked.start(hv.DomainConfig("bad", memory_bytes=2**28), limit_s=5)
     assert hooked.domains() == ()
