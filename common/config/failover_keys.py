@@ -1,4 +1,4 @@
-"""The keys of [failover] in vmmanager.ini and of fences.ini; keys.py says what a key is. Pure data; defaults stand in model.py."""
+"""The keys of [failover] in vmmanager.ini and of fences.ini; keys.py says what a key is. Pure data, defaults in model.py."""
 
 from __future__ import annotations
 
