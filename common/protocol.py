@@ -21,6 +21,8 @@ from common.value import Value as Value  # part of the protocol; stands there so
 GROUP_MANAGERS = "managers"
 GROUP_CLIENTS = "clients"
 
+NOT_READ = "not read yet"  # the error of a property whose first reading is under way
+
 RESERVED = frozenset({GROUP_MANAGERS, GROUP_CLIENTS, "all"})  # no daemon may be called so
 
 ITEMS_MAX = 10_000  # readings, errors or names in one message

@@ -20,7 +20,7 @@ from provision.tree import Tree, report
 PACKAGES = ("xen-system-amd64", "xenstore-utils", "python3", "busybox-static", "bash", "iproute2", "dropbear-bin")
 MODULES = (
     "xen-evtchn", "xen-privcmd", "xen-gntdev", "xen-gntalloc", "xenfs", "llc", "stp", "bridge", "8021q", "xen-netback",
-    "virtio_pci", "virtio_net", "virtio_console", "e1000", "9pnet_virtio", "9p", "loop", "xen-blkback",
+    "virtio_pci", "virtio_net", "virtio_console", "e1000", "9pnet_virtio", "9p", "loop", "xen-blkback", "xen_wdt", "softdog",
 )  # fmt: skip
 WITHOUT_FILES = (
     "boot", "usr/lib/xen-*/boot", "usr/lib/xen-*/bin/oxenstored", "usr/lib/xen-*/bin/test-*", "usr/lib/xen-*/bin/xentrace*",

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field, replace
 
 from common.bus.contract import PAYLOAD_BYTES_MAX
 from common.config.model import PropertyConfig
-from common.protocol import PropErr, PropVal, ProtocolError, Reading, Value, encode
+from common.protocol import NOT_READ, PropErr, PropVal, ProtocolError, Reading, Value, encode
 from vmclient.convert import NotConvertible, convert, type_name
 from vmclient.events import Moment, ReadDone
 
 NEVER = float("inf")
 FIRST_WITHIN_S = 5.0  # after start every property is read once this soon, so that nothing stays unknown for a long period
-NOT_READ = "not read yet"
 REPEAT_TICKS = 1.5  # `on_change`: a value that stays is told with every second reading, before managers take it for stale
 
 

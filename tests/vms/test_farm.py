@@ -162,3 +162,11 @@ def test_a_restarted_manager_finds_all_as_it_was(vms: Farm) -> None:
     vms.wait("it is seen", lambda: _state(vms, "mail1") == "running")
     assert _vm(vms, "mail1")["host"] == host
     assert _vm(vms, "mail1")["held"] is None
+
+
+def test_an_order_to_a_host_that_has_just_come_waits_for_its_first_list(vms: Farm) -> None:
+    vms.kill("xen2")
+    vms.start_client("xen2")
+    vms.wait("it is back", lambda: vms.clients("m1").get("xen2") == "connected")
+    _good(vms, "vm", "start", "db1", "--on", "xen2")
+    assert _vm(vms, "db1")["host"] == "xen2"

@@ -145,6 +145,8 @@ class Dispatch:
         vm = self._m.definitions.get(task.vm)
         if vm is None:
             return "vms.ini does not define it any more"
+        if task.only and self._m.seen.coming(task.only):
+            return None
         dead = next((host for host, domain in self._m.seen.where(task.vm) if not domain.alive), "")
         if task.automatic and (why := safety.never_known(record, self._candidates(vm), self._m.seen, now)):
             return why

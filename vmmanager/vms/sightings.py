@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.hypervisor import plain_name
-from common.protocol import Value
+from common.protocol import NOT_READ, Value
 from vmmanager.state import Client, Farm, Property
 
 AWAITED = "has not listed its domains since the last order there"
 DOMAINS, HYPERVISOR = "domains", "hypervisor"  # the properties a client with a hypervisor has (docs/design/0030)
+COMING_S = 30.0  # a client that has come has told its domains by then, or orders that wait for them are told why not
 ALIVE = frozenset({"starting", "running", "paused", "incoming", "leaving", "dying", "unknown"})
 """States in which a domain may be running, or have memory that matters. The others, `crashed` and `shutdown`, are dead."""
 
@@ -49,6 +50,7 @@ class Listing:
     domains: tuple[Domain, ...] = ()
     read_at: float = field(default=0.0, compare=False)  # wall clock
     boot_id: str = ""
+    coming: bool = False  # its client has just started: the first list is being read
 
     @property
     def fresh(self) -> bool:
@@ -127,6 +129,11 @@ class Sightings:
         listing = self.listings.get(host)
         return listing is not None and listing.fresh and not self.awaited(host, vm)
 
+    def coming(self, host: str) -> bool:
+        """It is there, and its first list is on its way."""
+        listing = self.listings.get(host)
+        return listing is not None and listing.coming
+
     def awaited(self, host: str, vm: str = "") -> bool:
         """It is there, and its next list will tell what the last order has done."""
         listing = self.listings.get(host)
@@ -159,7 +166,8 @@ class Sightings:
             why, since = fault, 0.0
         if not why and known is not None and known.unknown(now, factor):
             why, since = "last listed its domains too long ago", read_at
-        return Listing(host, why, since, domains, read_at, client.boot_id)
+        coming = _first_is_coming(client, known, now)
+        return Listing(host, why, since, domains, read_at, client.boot_id, coming)
 
     def _domains(self, host: str, known: Property | None) -> tuple[tuple[Domain, ...], str]:
         """Parsed once for each reading. A failed reading keeps the last domains, with why they are not to be trusted."""
@@ -197,6 +205,11 @@ class Sightings:
             hosts.discard(host)
             if not hosts:
                 self._by_name.pop(domain.name, None)
+
+
+def _first_is_coming(client: Client, known: Property | None, now: float) -> bool:
+    is_new = client.status == "connected" and now - client.connected_at < COMING_S
+    return is_new and (known is None or known.reading.error == NOT_READ)
 
 
 def _not_connected(client: Client) -> tuple[str, float]:

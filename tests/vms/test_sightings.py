@@ -1,0 +1,33 @@
+"""How far the list of a host can be trusted."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.protocol import NOT_READ, Reading
+from vmmanager.state import Client, Farm, Property
+from vmmanager.vms.sightings import COMING_S, DOMAINS, Sightings
+
+NOW = 1_000_000.0
+
+
+def _seen(reading: Reading | None, since_s: float) -> Sightings:
+    farm, client = Farm(), Client("xen1", address="#1#bus", status="connected", connected_at=NOW - since_s)
+    farm.clients["xen1"] = client
+    farm.hypervisors.add("xen1")
+    if reading is not None:
+        client.properties[DOMAINS] = Property(reading, NOW, ())
+    seen = Sightings()
+    seen.look(farm, ["xen1"], 3.0, NOW)
+    return seen
+
+
+@pytest.mark.parametrize("reading", [None, Reading(name=DOMAINS, error=NOT_READ)])
+def test_the_first_list_of_a_host_that_has_just_come_is_awaited_but_not_for_ever(reading: Reading | None) -> None:
+    assert _seen(reading, 1.0).coming("xen1")
+    assert not _seen(reading, COMING_S + 1).coming("xen1")
+
+
+def test_a_host_that_cannot_list_its_domains_is_not_waited_for() -> None:
+    assert not _seen(Reading(name=DOMAINS, error="xl does not answer"), 1.0).coming("xen1")
+    assert not _seen(Reading(name=DOMAINS, value=[], ticks=10.0), 1.0).coming("xen1")
