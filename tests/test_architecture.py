@@ -35,6 +35,8 @@ PURE = (
     "common/config/vms.py",
     "common/definition.py",
     "common/hypervisor.py",
+    "common/storagebeat.py",
+    "common/words.py",
     "common/images/manifest.py",
     "common/render/libvirt.py",
     "common/render/xl.py",

@@ -6,11 +6,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from common.config import keys
+from common.config.failover_keys import FAILOVER, FENCE
 from common.config.keys import Table
-from common.config.model import ClientConfig, Code, ManagerConfig, ProgramConfig, PropertyConfig, TriggerConfig, VmConfig
+from common.config.model import (
+    ClientConfig,
+    Code,
+    FenceConfig,
+    ManagerConfig,
+    ProgramConfig,
+    PropertyConfig,
+    TriggerConfig,
+    VmConfig,
+)
 from common.config.shown import plain, show
 
-_Named = PropertyConfig | ProgramConfig | TriggerConfig | VmConfig
+_Named = PropertyConfig | ProgramConfig | TriggerConfig | VmConfig | FenceConfig
 TEXT_CHARS_MAX = 120  # a longer value is only said to have changed
 
 
@@ -25,6 +35,8 @@ def differences(old: ClientConfig | ManagerConfig, new: ClientConfig | ManagerCo
     elif isinstance(old, ManagerConfig) and isinstance(new, ManagerConfig):
         said += _sections(keys.MANAGER, keys.MANAGER_PATHS, old, new)
         said += (f"[vms] {text}" for text in _changes(keys.VMS, old.orders, new.orders))
+        said += (f"[failover] {text}" for text in _changes(FAILOVER, old.failover, new.failover))
+        said += _named("fence device", FENCE, old.fences, new.fences)
         said += _named("trigger", keys.TRIGGER, old.triggers, new.triggers)
         said += _named("VM", keys.VM, old.vms, new.vms)
     else:
