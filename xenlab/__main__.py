@@ -74,7 +74,7 @@ def _do(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     with _lab(options) as lab:
         for path in options.scenarios or sorted(SCENARIOS.glob("*.txt")):
-            scenario.play(path, lab.vmctl, say)
+            scenario.play(path, lab.vmctl, say, lab.do)
     say("all scenarios went well")
     return 0
 

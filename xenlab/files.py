@@ -102,7 +102,7 @@ eth0 = xenbr0
 [web2]
 memory = 96M
 image = tiny
-cmdline = "{words} host=web2 ip4={net}.102/{bits}"
+cmdline = "{words} host=web2 ip4={net}.102/{bits} beat"
 [[networks]]
 eth0 = xenbr0
 

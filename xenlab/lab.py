@@ -21,6 +21,8 @@ from provision import machine
 from provision.domu import DomU
 from provision.machine import Trusted
 from xenlab import files, network, remote
+from xenlab.beats import Beats
+from xenlab.deeds import Deeds
 from xenlab.files import MANAGER
 from xenlab.images import Images
 from xenlab.processes import Failed, Processes
@@ -56,11 +58,14 @@ class Lab:
         self.sockets = Path(tempfile.mkdtemp(prefix=PREFIX, dir="/tmp"))  # a unix socket's path has 107 bytes at most
         self.processes = Processes(folder / "log")
         self.guests: dict[str, Guest] = {}
+        self.beats = Beats(folder / "log")
+        self.do = Deeds(self).do
 
     def __enter__(self) -> Lab:
         return self
 
     def __exit__(self, *fault: object) -> None:
+        self.beats.close()
         self.processes.close()
         shutil.rmtree(self.sockets, ignore_errors=True)
         (self.folder / "lab.json").unlink(missing_ok=True)
@@ -80,6 +85,7 @@ class Lab:
         for name in self.names:
             self.wait_host(name)
         self._wait_clients()
+        self.beats.start()
         self._write_facts()
 
     def _folders(self) -> None:

@@ -28,6 +28,7 @@ class Processes:
     def __init__(self, logs: Path) -> None:
         self.logs = logs
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._free: set[str] = set()
 
     def start(self, name: str, argv: Sequence[str], cwd: Path) -> None:
         with (self.logs / f"{name}.log").open("ab") as log:
@@ -46,10 +47,23 @@ class Processes:
         process.kill()
         process.wait()
 
+    def signal(self, name: str, number: signal.Signals) -> None:
+        self._running[name].send_signal(number)
+
+    def may_end(self, name: str) -> None:
+        """By itself, from now on."""
+        self._free.add(name)
+
+    def forget(self, name: str) -> None:
+        """One that has ended, or is killed now."""
+        if name in self._running:
+            self.kill(name)
+        self._free.discard(name)
+
     def check(self) -> None:
         """Raises Failed when one has ended that nobody killed."""
         for name, process in self._running.items():
-            if process.poll() is not None:
+            if name not in self._free and process.poll() is not None:
                 raise Failed(f"{name} has ended with exit code {process.returncode}\n{self.tail(name)}")
 
     def wait(self, what: str, ready: Callable[[], Any], limit_s: float) -> Any:
@@ -74,6 +88,7 @@ class Processes:
         processes = list(reversed(self._running.values()))
         for process in processes:
             process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGCONT)
         end = time.monotonic() + STOP_S
         for process in processes:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""The lab's scenarios: text files that speak to the farm through `vmctl` alone, and what must be said. Knows no lab.
+"""The labs' scenarios: text files that speak to the farm through `vmctl` alone, and what must be said. Knows no lab.
 
     # A comment.
     $ vmctl vm start web1              a command; it must end with 0
@@ -6,6 +6,7 @@
     60s$ vmctl vm list                 again and again until all below holds, for 60 s at most
     &ping$ vmctl exec ...              goes on in the background ...
     wait ping                          ... until here, with what it said
+    $ lab kill xen1                    what happens to the farm: done by the lab itself, which says what it has done
       web1 .* running                  must be found in what was said: a regular expression; a blank stands for several, too
       ! lost                           must not
 
@@ -22,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-COMMAND = re.compile(r"(?:(?P<code>\d+)|(?P<within>\d+)s|&(?P<name>\w+))?\$ vmctl (?P<words>.+)")
+COMMAND = re.compile(r"(?:(?P<code>\d+)|(?P<within>\d+)s|&(?P<name>\w+))?\$ (?P<words>(?:vmctl|lab) .+)")
 WAIT = re.compile(r"wait (?P<name>\w+)")
 COMMAND_S = 400.0
 AGAIN_S = 1.0
@@ -34,7 +35,8 @@ class ScenarioFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command and what is expected of it. `words` empty: the command `name` that goes on is waited for."""
+    """One command and what is expected of it. `words` begin with `vmctl` or `lab`; empty: the command `name` that goes on is
+    waited for."""
 
     line: int
     words: tuple[str, ...]
@@ -55,6 +57,7 @@ class Step:
 
 
 Vmctl = Callable[[tuple[str, ...]], "subprocess.Popen[str]"]
+Lab = Callable[[tuple[str, ...]], tuple[int, str]]  # exit code, and what there is to say
 
 
 def parse(path: Path) -> list[Step]:
@@ -76,16 +79,20 @@ def parse(path: Path) -> list[Step]:
     return steps
 
 
-def play(path: Path, vmctl: Vmctl, show: Callable[[str], None]) -> None:
+def play(path: Path, vmctl: Vmctl, show: Callable[[str], None], lab: Lab) -> None:
     """Raises ScenarioFault."""
+
+    def run(words: tuple[str, ...]) -> tuple[int, str]:
+        return lab(words[1:]) if words[0] == "lab" else _ended(vmctl(words[1:]))
+
     going: dict[str, subprocess.Popen[str]] = {}
     try:
         for step in parse(path):
-            show(f"{path.stem}:{step.line}: {'vmctl ' + shlex.join(step.words) if step.words else 'wait ' + step.name}")
+            show(f"{path.stem}:{step.line}: {shlex.join(step.words) if step.words else 'wait ' + step.name}")
             if step.words and step.name:
-                going[step.name] = vmctl(step.words)
+                going[step.name] = vmctl(step.words[1:])
                 continue
-            fault, said = _until(step, vmctl) if step.words else _waited(step, going)
+            fault, said = _until(step, run) if step.words else _waited(step, going)
             if fault:
                 raise ScenarioFault(f"{path.name}:{step.line}: {fault}\n{said}")
     finally:
@@ -101,10 +108,10 @@ def _waited(step: Step, going: dict[str, subprocess.Popen[str]]) -> tuple[str, s
     return step.fault(code, said), said
 
 
-def _until(step: Step, vmctl: Vmctl) -> tuple[str, str]:
+def _until(step: Step, run: Lab) -> tuple[str, str]:
     end = time.monotonic() + step.within_s
     while True:
-        code, said = _ended(vmctl(step.words))
+        code, said = run(step.words)
         fault = step.fault(code, said)
         if not fault or time.monotonic() > end:
             return fault, said

@@ -23,7 +23,7 @@ def played(folder: Path, text: str) -> list[str]:
     path = folder / "story.txt"
     path.write_text(text)
     said: list[str] = []
-    play(path, echo, said.append)
+    play(path, echo, said.append, lambda words: (int("fails" in words), " ".join(words)))
     return said
 
 
@@ -45,6 +45,8 @@ def test_what_is_said_is_compared(tmp_path: Path) -> None:
         ("$ vmctl a\n  b\n", "story.txt:1: not said: b"),
         ("$ vmctl a\n  ! a\n", "story.txt:1: said: a"),
         ("$ vmctl fails\n", "story.txt:1: it ended with 1, not 0"),
+        ("$ lab fails\n", "story.txt:1: it ended with 1, not 0"),
+        ("$ lab kill xen1\n  kill xen2\n", "story.txt:1: not said: kill xen2"),
         ("1s$ vmctl a\n  b\n", "story.txt:1: not said: b"),
         ("wait nobody\n", "story.txt:1: nothing called nobody goes on"),
         ("\nrm -rf /\n", "story.txt:2: not understood: rm -rf /"),

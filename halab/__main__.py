@@ -1,0 +1,112 @@
+"""`python -m halab run|measure`: the scenarios on a farm in network namespaces, or how long VMs are away when hosts die."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from halab import measure, network
+from halab.files import Kind
+from halab.lab import Lab
+from provision.programs import NotToBeHad
+from xenlab import scenario
+from xenlab.processes import Failed
+
+STARTED = time.monotonic()
+SCENARIOS = Path(__file__).resolve().parent / "scenarios"
+INTERRUPTED = 130
+MISSING = 77  # what test programs end with that could not be run
+KIND = "# farm:"  # the first line of a scenario that wants another than the plain one
+
+
+def main(argv: Sequence[str]) -> int:
+    """0: went well, 1: it did not, 77: cannot be run here, 130: Ctrl-C."""
+    words = argparse.ArgumentParser(prog="python -m halab", description="A farm in network namespaces, to kill and to cut.")
+    what = words.add_subparsers(dest="what", required=True)
+    run = what.add_parser("run", help="play scenarios, all of them or those named")
+    run.add_argument("scenarios", nargs="*", type=Path, metavar="FILE")
+    times = what.add_parser("measure", help="how long VMs are away")
+    times.add_argument("--runs", type=int, default=20)
+    times.add_argument("--death", default="", help="only those with this in their name")
+    options = words.parse_args(argv)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _ended)
+    try:
+        if why := network.missing():
+            raise NotToBeHad(why)
+        network.enter()
+        if options.what == "measure":
+            _measure(options.runs, options.death)
+        else:
+            _run(options.scenarios or sorted(SCENARIOS.glob("*.txt")))
+    except (NotToBeHad, Failed, scenario.ScenarioFault) as fault:
+        print(f"halab: {fault}", file=sys.stderr)
+        return MISSING if isinstance(fault, NotToBeHad) else 1
+    except KeyboardInterrupt:
+        say("interrupted; everything is stopped")
+        return INTERRUPTED
+    return 0
+
+
+def _run(paths: Sequence[Path]) -> None:
+    for path in paths:
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        wanted = first.removeprefix(KIND).split() if first.startswith(KIND) else []
+        kind = Kind(storage="storage" in wanted, watchdog="no-watchdog" not in wanted, fence="fence" in wanted)
+        with up(kind, path.stem) as lab:
+            scenario.play(path, lab.vmctl, say, lab.do)
+    say("all scenarios went well")
+
+
+def _measure(number: int, name: str) -> None:
+    lines = []
+    for death in measure.DEATHS:
+        if name in death.name:
+            with up(death.kind, "measure") as lab:
+                lines.append(_figures(lab, death, number))
+    print(f"\n{platform.platform()}, {platform.processor() or platform.machine()}")
+    print("\n".join(lines))
+
+
+def _figures(lab: Lab, death: measure.Death, number: int) -> str:
+    away = []
+    for first, last in measure.runs(lab, death, number):
+        away.append(last)
+        say(f"{death.name}: the first after {first:.1f} s, the last after {last:.1f} s")
+    code, said = lab.do(("twice",))
+    if code:
+        raise Failed(said)
+    return measure.line(death, away)
+
+
+@contextmanager
+def up(kind: Kind, name: str) -> Iterator[Lab]:
+    """Raises Failed or ScenarioFault with the ends of all logs."""
+    with tempfile.TemporaryDirectory(prefix="vmherd-halab-", dir="/tmp") as folder, Lab(Path(folder), kind, say) as lab:
+        say(f"{name}: {kind}")
+        try:
+            lab.up()
+            yield lab
+        except (Failed, scenario.ScenarioFault) as fault:
+            tails = [lab.processes.tail(path.stem) for path in sorted(lab.processes.logs.glob("*.log"))]
+            raise type(fault)("\n".join([str(fault), *tails])) from None
+
+
+def say(text: str) -> None:
+    print(f"{time.monotonic() - STARTED:6.1f} s  {text}", flush=True)
+
+
+def _ended(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

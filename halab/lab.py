@@ -1,0 +1,215 @@
+"""The lab itself: three managers, five hosts, one bus, each on its own cable; and what a scenario can have done to them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from halab import files
+from halab.files import HOSTS, MANAGERS, Kind
+from halab.network import BUS, PORT, Network
+from halab.power import Power
+from halab.watch import Watch
+from plugins.sim_world import SimWorld
+from xenlab.processes import Failed, Processes
+
+START_S = 60.0
+ASK_S = 30.0
+WATCHDOG = b"watchdog"  # in the command line of the process that stands for the hardware
+BUS_NAME = "vmbus"
+
+
+class Lab:
+    """`folder`: all files, empty. Use as a context manager: at its end no process is left."""
+
+    def __init__(self, folder: Path, kind: Kind, say: Callable[[str], None]) -> None:
+        self.folder, self.kind, self.say = folder, kind, say
+        self.network = Network()
+        self.processes = Processes(folder / "log")
+        self.world = SimWorld(folder / files.FARM)
+        self.watch = Watch(self.world, HOSTS)
+        self.power = Power(folder / "power", self.kill)
+        self._up: set[str] = set()
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self.watch.close()
+        self.power.close()
+        for machine in (*MANAGERS, *HOSTS):
+            self._signal(machine, signal.SIGCONT)
+        self.processes.close()
+        for machine in HOSTS:
+            self._signal(machine, signal.SIGKILL)
+        self.network.close()
+
+    def up(self) -> None:
+        """All of it, until every protected VM runs. Raises Failed, NotToBeHad."""
+        self.network.make((*MANAGERS, *HOSTS))
+        files.write(self.folder, self.kind, self.power.agent)
+        self.power.start()
+        self.start_bus()
+        for name in (*MANAGERS, *HOSTS):
+            self.start(name)
+        wanted = {f"vm{number}" for number in range(1, files.VMS + 1)}
+        self.processes.wait("all hosts have made their farm", lambda: set(self.world.hosts()) >= set(HOSTS), START_S)
+        self.watch.start()
+        self.processes.wait("all VMs run", lambda: set(self.watch.places) >= wanted, START_S)
+        self.say(f"{len(MANAGERS)} managers, {len(HOSTS)} hosts, {files.VMS} protected VMs are up")
+
+    # --- daemons --------------------------------------------------------------------------------------------------------
+
+    def start_bus(self) -> None:
+        self.processes.start(BUS_NAME, [*_program("vmbus"), "--listen", f"{BUS}:{PORT}"], self.folder)
+        self.processes.wait("the bus listens", lambda: re.search("listening on", self.processes.log(BUS_NAME)), START_S)
+
+    def start(self, machine: str) -> None:
+        self.power.on(machine)
+        program = "vmmanager" if machine in MANAGERS else "vmclient"
+        argv = [*_program(program), "--config", str(self.folder / machine / f"{program}.ini")]
+        self.processes.start(machine, [*self.network.inside(machine), *argv], self.folder / machine)
+        self._up.add(machine)
+
+    def _signal(self, machine: str, number: signal.Signals, *, but: bytes = b"") -> None:
+        """To all processes of a machine, but those with `but` in their command line."""
+        with contextlib.suppress(KeyError):
+            for pid in self.network.processes(machine):
+                with contextlib.suppress(OSError):
+                    if not but or but not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                        os.kill(pid, number)
+
+    # --- what a scenario can have done -----------------------------------------------------------------------------------
+
+    def do(self, words: tuple[str, ...]) -> tuple[int, str]:
+        """One line of a scenario after `lab`: exit code, and what there is to say."""
+        verb, *names = words
+        if verb == "twice":
+            return self._twice()
+        if verb == "sleep":
+            time.sleep(float(names[0]))
+            return 0, ""
+        deed = {
+            "kill": self.kill, "start": self._start_again, "cut": self._cut, "heal": self._heal, "pause": self._pause,
+            "resume": self._resume, "kill-client": self._kill_client,
+        }.get(verb)  # fmt: skip
+        if deed is None or not names:
+            return 2, f"the lab cannot `{' '.join(words)}`"
+        found = [self._named(name) for name in names]
+        for machine in found:
+            deed(machine)
+        return 0, f"{verb} {' '.join(found)}"
+
+    def _named(self, name: str) -> str:
+        """`leader`, `host-of:VM`, or a machine by its name. Raises Failed."""
+        if name == "leader":
+            return self.leader()
+        if name.startswith("host-of:"):
+            places = self.watch.places.get(name.removeprefix("host-of:"), ())
+            if not places:
+                raise Failed(f"{name.removeprefix('host-of:')} runs nowhere")
+            return places[0]
+        if name not in (*MANAGERS, *HOSTS, "bus"):
+            raise Failed(f"there is no {name} here")
+        return name
+
+    def kill(self, machine: str) -> None:
+        """As a loss of power: every process at once, and the domains with them."""
+        if machine == "bus":
+            self.processes.kill(BUS_NAME)
+            return
+        self._signal(machine, signal.SIGKILL)
+        if machine in self._up:
+            self._up.discard(machine)
+            self.processes.kill(machine)
+        if machine in HOSTS:
+            with self.world.changed(machine) as (host,):
+                host.domains.clear()
+
+    def _start_again(self, machine: str) -> None:
+        if machine == "bus":
+            self.start_bus()
+        else:
+            self.start(machine)
+
+    def _cut(self, machine: str) -> None:
+        self.network.plug(machine, False)
+
+    def _heal(self, machine: str) -> None:
+        self.network.plug(machine, True)
+
+    def _pause(self, machine: str) -> None:
+        """Everything of ours stands still, but the hardware that watches it."""
+        self._signal(machine, signal.SIGSTOP, but=WATCHDOG)
+
+    def _resume(self, machine: str) -> None:
+        self._signal(machine, signal.SIGCONT)
+
+    def _kill_client(self, machine: str) -> None:
+        self.processes.kill(machine)
+        self._up.discard(machine)
+
+    def _twice(self) -> tuple[int, str]:
+        """Has any VM ever been seen on two hosts? 1 when it was."""
+        if self.watch.fault:
+            return 1, self.watch.fault
+        said = [f"{one.vm} ran on {' and '.join(one.hosts)}" for one in self.watch.twice]
+        return (1, "\n".join(said)) if said else (0, f"never, in {self.watch.looks} looks")
+
+    # --- asking ---------------------------------------------------------------------------------------------------------
+
+    def leader(self) -> str:
+        """Raises Failed."""
+        found = [name for name in MANAGERS if name in self._up and self._status(name).get("leading")]
+        if len(found) != 1:
+            raise Failed(f"{len(found)} managers say that they lead")
+        return found[0]
+
+    def _socket(self, manager: str) -> Path:
+        return self.folder / manager / "run" / "vmmanager.sock"
+
+    def _status(self, manager: str) -> dict[str, Any]:
+        argv = [*_program("vmctl"), "--socket", str(self._socket(manager)), "status", "--json"]
+        try:
+            done = subprocess.run(argv, capture_output=True, check=False, timeout=ASK_S)
+            told: dict[str, Any] = json.loads(done.stdout)
+        except (subprocess.TimeoutExpired, ValueError):
+            return {}
+        return told
+
+    def ask(self, *words: str) -> Any:
+        """What `vmctl WORDS --json` says. Raises Failed."""
+        process = self.vmctl((*words, "--json"))
+        said, _ = process.communicate(timeout=ASK_S)
+        try:
+            return json.loads(said)
+        except ValueError:
+            raise Failed(f"vmctl {' '.join(words)} ended with {process.returncode}: {said}") from None
+
+    def vmctl(self, words: tuple[str, ...]) -> subprocess.Popen[str]:
+        """As an operator types it at the leader; output and errors together."""
+        asked = next(self._leaders(), MANAGERS[0])
+        return subprocess.Popen(
+            [*_program("vmctl"), *words],
+            env={**os.environ, "VMHERD_SOCKET": str(self._socket(asked)), "COLUMNS": "200"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def _leaders(self) -> Iterator[str]:
+        yield from (name for name in MANAGERS if name in self._up and self._status(name).get("leading"))
+
+
+def _program(name: str) -> list[str]:
+    return [str(Path(sys.executable).parent / name)]

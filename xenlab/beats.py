@@ -1,0 +1,66 @@
+"""Who runs, as domains themselves say it: each prints a beat a second on its console, its host logs that in the lab's folder.
+
+It goes through no network, so a host that is cut off is seen as well. A file that grows on two hosts by turns is a domain that
+runs twice.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+LOOK_S = 0.2
+TURN_S = 8.0  # a domain that was started anew on the same host needs longer than this, in emulation
+PREFIX, SUFFIX = "guest-", ".log"
+
+
+class Beats:
+    """A thread that watches `folder`/HOST/console/guest-VM.log. `last`: VM -> (host, when) of its latest beat."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._sizes: dict[tuple[str, str], int] = {}
+        self._heard: dict[str, deque[tuple[str, float]]] = {}
+        self.twice: list[str] = []
+        self.looks = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="Beats", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def last(self, vm: str) -> tuple[str, float]:
+        """("", 0) before the first."""
+        heard = self._heard.get(vm)
+        return heard[-1] if heard else ("", 0.0)
+
+    def _run(self) -> None:
+        while not self._ended.wait(LOOK_S):
+            sizes = {}
+            for path in self._folder.glob(f"*/console/{PREFIX}*{SUFFIX}"):
+                sizes[path.name.removeprefix(PREFIX).removesuffix(SUFFIX), path.parent.parent.name] = path.stat().st_size
+            self.look(sizes, time.monotonic())
+
+    def look(self, sizes: dict[tuple[str, str], int], now: float) -> None:
+        """`sizes`: (VM, host) -> bytes."""
+        for (vm, host), size in sorted(sizes.items()):
+            if size > self._sizes.get((vm, host), 0):
+                self._beat(vm, host, now)
+        self._sizes = sizes
+        self.looks += 1
+
+    def _beat(self, vm: str, host: str, now: float) -> None:
+        heard = self._heard.setdefault(vm, deque())
+        while heard and now - heard[0][1] > TURN_S:
+            heard.popleft()
+        hosts = [where for where, _ in heard]
+        if host in hosts and hosts[-1] != host:
+            self.twice.append(f"{vm} runs on {host} and on {hosts[-1]}")
+        heard.append((host, now))
