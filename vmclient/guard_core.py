@@ -187,7 +187,7 @@ class Guard:
     def _leased(self, word: Lease, now: float) -> list[Effect]:
         if word.terms != self.terms:
             self.terms = word.terms
-            self._watch_at = now
+            self._watch_at = self._look_at = self._tell_at = now
         if word.known is not None:
             self.book.known = word.known
         if word.n <= self.n:  # a client that has restarted knows less than we do
