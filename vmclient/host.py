@@ -96,15 +96,17 @@ class Host:
         epoch: int = 0,
         terms: Terms | None = None,
         book: tuple[str, ...] = (),
+        known: tuple[str, ...] | None = None,
     ) -> None:
-        """`terms`, `book`: as the guard's file has them."""
+        """`terms`, `book`, `known`: as the guard's file has them."""
         self.config = config
         self.facts = facts
         self.epoch = epoch
         self.phase = phase(config.name)
         self.properties = Properties(config.name)
         self.properties.configure(_all_properties(config), now)
-        self.leases = Leases(config.name, facts.boot_id, now, terms if config.hypervisor.engine != "none" else None, book)
+        terms = terms if config.hypervisor.engine != "none" else None
+        self.leases = Leases(config.name, facts.boot_id, now, terms, book, known)
         self.witness = Witness(config.failover, now.mono, epoch)
         self.executions = Executions(config, {name: Ended(at) for name, at in (ended or {}).items()}, leases=self.leases)
         self._fetches = Fetches()
