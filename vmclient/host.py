@@ -16,6 +16,7 @@ from common.config.differences import differences
 from common.config.model import ClientConfig, PropertyConfig
 from common.envelope import Envelope
 from common.leases import Terms
+from common.leasewords import WORDS
 from common.protocol import (
     ClbControl,
     Control,
@@ -150,8 +151,9 @@ class Host:
     def _arrived(self, event: Arrived, now: Moment) -> list[Effect]:
         envelope = event.envelope
         self.epoch = max(self.epoch, envelope.epoch)
-        self.witness.heard_epoch(self.epoch)
         message = envelope.message
+        if not isinstance(message, Control) or message.verb != WORDS:  # who asks for our word has not led yet
+            self.witness.heard_epoch(envelope.epoch)
         if isinstance(message, GetProp):
             return [self._answer(message.names or tuple(self.properties.by_name), not message.names, envelope.id, now)]
         if isinstance(message, FetchProp):

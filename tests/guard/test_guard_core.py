@@ -41,7 +41,7 @@ def test_without_a_lease_protected_vms_are_stopped_and_no_others() -> None:
     world.after(TERMS.stop_s)
     assert world.domains == {"plain1"}
     assert not world.was_reset
-    assert world.status.book == ()
+    assert not world.status.book
     assert not world.status.armed
 
 
@@ -100,20 +100,20 @@ def test_a_domain_that_reboots_stays_in_the_book() -> None:
     world.after(TERMS.beat_s * 5 + 0.1, granted=True)  # a list without it
     world.domains.add(MAIL)
     world.after(30, granted=True)
-    assert world.status.book == (MAIL,)
+    assert list(world.status.book) == [MAIL]
     world.domains.discard(MAIL)
     world.after(30, granted=True)
-    assert world.status.book == ()
+    assert not world.status.book
 
 
 def test_what_is_being_started_stays_in_the_book_however_long_it_takes() -> None:
     world = running()
     world.step(ev.Told(Protect("web1", "e2")))
     world.after(60, granted=True)
-    assert world.status.book == (MAIL, "web1")
+    assert list(world.status.book) == [MAIL, "web1"]
     world.step(ev.Gone())
     world.after(30, granted=True)
-    assert world.status.book == (MAIL,)
+    assert list(world.status.book) == [MAIL]
 
 
 def test_a_hypervisor_that_hangs_leaves_the_host_to_its_watchdog() -> None:
@@ -148,10 +148,10 @@ def test_the_watchdog_is_armed_before_something_migrates_in() -> None:
     world.grant(known=("moved1",))
     world.after(0.1)
     assert world.status.armed
-    assert world.status.book == ()
+    assert not world.status.book
     world.domains.add("moved1")
     world.after(11, granted=True)
-    assert world.status.book == ("moved1",)
+    assert list(world.status.book) == ["moved1"]
 
 
 def test_an_idle_guard_ends_when_its_client_is_gone() -> None:
