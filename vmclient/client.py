@@ -140,7 +140,7 @@ class Client:
         try:
             return guard_files.load(state)
         except guard_files.BookFault as fault:
-            say("lease")(str(fault), "warning")
+            say("lease")(f"the book of protected VMs is left to the guard: {fault}", "warning")
             return guard_files.Kept()
 
     def _loop(self) -> None:
