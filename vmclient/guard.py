@@ -59,6 +59,7 @@ from vmclient.guard_events import (
     Saved,
     Say,
     Seen,
+    Slept,
     Tick,
     Told,
     WakeAt,
@@ -66,6 +67,7 @@ from vmclient.guard_events import (
 from vmclient.guard_setup import GuardSetup
 from vmclient.guardwords import Here, Lines, WordsFault, from_client, line
 from vmclient.mailbox import Mailbox
+from vmclient.sleep import Sleep
 from vmclient.watchdog import SimWatchdog, Watchdog, device_of
 
 HYPERVISOR = "plugins.hypervisor_open"  # by name: the client's folder imports no plugin
@@ -117,10 +119,14 @@ class GuardProcess:
         threading.Thread(target=self._write, name="disk", daemon=True).start()
         self._logging.start()
         self._note(Note(f"guards the protected VMs of {self._setup.host} (process {os.getpid()})"))
+        sleep = Sleep()
         wake = self._step(Tick())
         while not self._ended:
             wait_s = 0.0 if self._own else max(0.0, min(wake - time.monotonic(), WAIT_S_MAX))
-            for key, _ in self._selector.select(wait_s):
+            ready = self._selector.select(wait_s)
+            if slept_s := sleep.slept_s():
+                self._step(Slept(slept_s))
+            for key, _ in ready:
                 key.data()
             event = self._own.popleft() if self._own else Tick()
             wake = self._step(event)
