@@ -1,8 +1,8 @@
 """`python -m plugins.sim_watchdog FARM HOST READY`: the watchdog of a simulated host; it resets the host, and all domains end.
 
 A process of its own, as a watchdog is a device of its own: it goes on when all others are stopped. It reads the pipe
-FARM/HOST.watchdog: `T8` arms it, or gives it 8 s from now; `F` feeds it; `V` disarms it. READY is the number of an inherited pipe,
-which is closed when it listens.
+FARM/HOST.watchdog: `T8` arms it, or gives it 8 s from now; `F` feeds it; `V` disarms it. READY is the number of an inherited
+pipe, which is closed when it listens.
 """
 
 from __future__ import annotations

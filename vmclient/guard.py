@@ -63,8 +63,8 @@ from vmclient.guard_events import (
     Told,
     WakeAt,
 )
-from vmclient.guard_setup import LOCK, SOCKET, GuardSetup
-from vmclient.guardwords import Lines, WordsFault, from_client, line
+from vmclient.guard_setup import GuardSetup
+from vmclient.guardwords import Here, Lines, WordsFault, from_client, line
 from vmclient.mailbox import Mailbox
 from vmclient.watchdog import SimWatchdog, Watchdog, device_of
 
@@ -179,6 +179,7 @@ class GuardProcess:
         client.setblocking(False)
         self._client, self._lines = client, Lines()
         self._selector.register(client, selectors.EVENT_READ, self._hear)
+        self._send(line(Here(self._setup.digest)))
         self._own.append(Came())
 
     def _hear(self) -> None:
@@ -333,15 +334,12 @@ def _start_sim_watchdog(farm: Path, host: str) -> None:
 
 
 def listening(state: Path) -> socket.socket:
-    """In the state folder, which outlives a stop of the service; by a short name, as the name of a socket must be."""
-    folder = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        (state / SOCKET).unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(f"/proc/self/fd/{folder}/{SOCKET}")
-    finally:
-        os.close(folder)
-    os.chmod(state / SOCKET, 0o600)
+    """In the state folder, which outlives a stop of the service."""
+    guard_files.socket_path(state).unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with guard_files.short_path(state) as path:
+        listener.bind(path)
+    os.chmod(guard_files.socket_path(state), 0o600)
     listener.listen(4)
     listener.setblocking(False)
     return listener
@@ -351,7 +349,7 @@ def main() -> int:
     setup = GuardSetup.decode(sys.stdin.buffer.read())
     logs.set_up(setup.log, "vmclient-guard")
     threading.stack_size(STACK_BYTES)
-    lock = os.open(setup.state / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(setup.state / guard_files.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

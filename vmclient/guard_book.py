@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-
 GONE_S = 1.0  # a domain that reboots is not listed for a moment (xl destroys it and creates it anew)
 
 
 @dataclass(slots=True)
 class Entry:
-    """`keys`: executions that are bringing it to life. `since`: a list that was begun before says nothing of it. `absent_since`:
-    beginning of the first list without it."""
+    """`keys`: executions that are bringing it to life. `since`: a list that was begun before says nothing of it.
+    `absent_since`: beginning of the first list without it."""
 
     since: float
     keys: set[str] = field(default_factory=set)

@@ -1,4 +1,4 @@
-"""What the guard keeps on disk: the book of protected VMs, and the end of the lease for a guard that comes after it.
+"""What the guard has in the state folder: the book of protected VMs, the end of the lease for a successor, its socket.
 
 The book is replaced as a whole and synced. A damaged one is not guessed at: then all domains of ours count as protected.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from msgspec import Struct
 
 from common.leases import Terms
 
-BOOK, LEASE = "protected", "lease"
+BOOK, LEASE, SOCKET, LOCK = "protected", "lease", "guard", "guard.lock"
 BYTES_MAX = 1_048_576
 
 
@@ -82,3 +83,17 @@ def remember(state: Path, boot_id: str, until: float) -> None:
     draft = state / f"{LEASE}.new"
     draft.write_bytes(msgspec.json.encode(_Lease(boot_id, until)))
     draft.replace(state / LEASE)
+
+
+def socket_path(state: Path) -> Path:
+    return state / SOCKET
+
+
+@contextlib.contextmanager
+def short_path(state: Path) -> Iterator[str]:
+    """A name of the socket that is short enough for one (unix(7): 107 bytes), however long that of the folder is."""
+    folder = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{SOCKET}"
+    finally:
+        os.close(folder)

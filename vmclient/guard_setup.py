@@ -1,7 +1,8 @@
-"""What the client tells its guard when it starts it, and where they meet. No process, no socket."""
+"""What the client tells its guard when it starts it. Bytes <-> a frozen struct."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,8 +11,6 @@ from msgspec import Struct
 
 from common.config.model import HypervisorConfig, LogConfig
 
-SOCKET, LOCK = "guard", "guard.lock"  # in the state folder
-
 
 class GuardSetup(Struct, frozen=True):
     """`watchdog`: as in the file: auto, none, sim or a path. `storage`: the shared folder; None: there is none."""
@@ -19,6 +18,7 @@ class GuardSetup(Struct, frozen=True):
     host: str
     boot_id: str
     state: Path
+    version: str
     watchdog: str
     storage: Path | None
     hypervisor: HypervisorConfig
@@ -26,6 +26,11 @@ class GuardSetup(Struct, frozen=True):
 
     def encode(self) -> bytes:
         return msgspec.json.encode(self, enc_hook=str)
+
+    @property
+    def digest(self) -> str:
+        """Another one: a guard that was started with this is to be replaced."""
+        return hashlib.blake2b(self.encode(), digest_size=8).hexdigest()
 
     @classmethod
     def decode(cls, data: bytes) -> Self:

@@ -48,6 +48,12 @@ class Settled(Struct, frozen=True, tag="settled"):
 # --- the guard says -----------------------------------------------------------------------------------------------------------
 
 
+class Here(Struct, frozen=True, tag="here"):
+    """The first word: which setup it has (GuardSetup.digest)."""
+
+    setup: str
+
+
 class Protected(Struct, frozen=True, tag="protected"):
     """The VM is in the book, on disk, and the watchdog is armed; or `error` says why not, and it must not run."""
 
@@ -73,7 +79,7 @@ class Status(Struct, frozen=True, tag="status"):
 
 
 FromClient = Lease | Protect | Settled
-FromGuard = Protected | Status
+FromGuard = Here | Protected | Status
 _from_client = msgspec.json.Decoder(FromClient)
 _from_guard = msgspec.json.Decoder(FromGuard)
 

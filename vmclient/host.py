@@ -6,15 +6,16 @@ is dropped with a note, and EXECUTE can be repeated (executions.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from common import protocol
 from common.bus.contract import Opened
 from common.config.differences import differences
-from common.config.model import ClientConfig
+from common.config.model import ClientConfig, PropertyConfig
 from common.envelope import Envelope
+from common.leases import Terms
 from common.protocol import (
     ClbControl,
     Control,
@@ -26,13 +27,17 @@ from common.protocol import (
     Reading,
     Value,
 )
-from vmclient import controls
+from vmclient import controls, lease
 from vmclient.events import (
     Arrived,
     Asked,
     BusChanged,
     Effect,
     Event,
+    GuardCame,
+    GuardFailed,
+    GuardGone,
+    GuardSaid,
     Journaled,
     Loaded,
     Moment,
@@ -52,6 +57,8 @@ from vmclient.events import (
 )
 from vmclient.executions import Ended, Executions
 from vmclient.fetches import Fetch, Fetches
+from vmclient.guardwords import Protected, Status
+from vmclient.lease import Leases, Witness
 from vmclient.properties import NEVER, Properties, Property, phase, said, size_bytes
 
 PROTOCOL = 1
@@ -87,14 +94,19 @@ class Host:
         begun: Mapping[str, int] | None = None,
         ended: Mapping[str, float] | None = None,
         epoch: int = 0,
+        terms: Terms | None = None,
+        book: tuple[str, ...] = (),
     ) -> None:
+        """`terms`, `book`: as the guard's file has them."""
         self.config = config
         self.facts = facts
         self.epoch = epoch
         self.phase = phase(config.name)
         self.properties = Properties(config.name)
-        self.properties.configure(config.properties, now)
-        self.executions = Executions(config, {name: Ended(at) for name, at in (ended or {}).items()})
+        self.properties.configure(_all_properties(config), now)
+        self.leases = Leases(config.name, facts.boot_id, now, terms if config.hypervisor.engine != "none" else None, book)
+        self.witness = Witness(config.failover, now.mono, epoch)
+        self.executions = Executions(config, {name: Ended(at) for name, at in (ended or {}).items()}, leases=self.leases)
         self._fetches = Fetches()
         self._connected = False
         self._stopping = ""
@@ -126,6 +138,7 @@ class Host:
             self._push_at,
             self._forget_at,
             self._stop_by,
+            self.leases.next_due(),
             min((at for at, _ in self._later), default=NEVER),
         )
         return [*effects, WakeAt(wake)]
@@ -135,6 +148,7 @@ class Host:
     def _arrived(self, event: Arrived, now: Moment) -> list[Effect]:
         envelope = event.envelope
         self.epoch = max(self.epoch, envelope.epoch)
+        self.witness.heard_epoch(self.epoch)
         message = envelope.message
         if isinstance(message, GetProp):
             return [self._answer(message.names or tuple(self.properties.by_name), not message.names, envelope.id, now)]
@@ -175,20 +189,20 @@ class Host:
         if one is not None and sentence:
             effects.append(Note(sentence, "warning" if one.error else "info", "readers"))
         effects += [self._fetched(fetch, now) for fetch in self._fetches.read(event.name)]
-        return effects + (self._read_anew(event.name) if one is not None and one.again else [])
+        return effects + (self._read_anew(event.name, now) if one is not None and one.again else [])
 
     def _run_done(self, event: RunDone, now: Moment) -> list[Effect]:
         """What a command on virtual machines did is seen at once, however it ended."""
         ours = self.executions.command(event.execution).startswith("vm-")
-        return (self._read_anew(DOMAINS) if ours else []) + self.executions.done(event, now)
+        return (self._read_anew(DOMAINS, now) if ours else []) + self.executions.done(event, now)
 
-    def _read_anew(self, name: str) -> list[Effect]:
+    def _read_anew(self, name: str, now: Moment) -> list[Effect]:
         """A reading that begins now, not one that has begun before."""
         one = self.properties.by_name.get(name)
         if one is None:
             return []
         one.again = one.reading
-        return [] if one.reading else self._read([one])
+        return [] if one.reading else self._read([one], now)
 
     def _progress(self, event: Progress, now: Moment) -> list[Effect]:
         return self.executions.progressed(event, now)
@@ -205,7 +219,7 @@ class Host:
             Note(f"plugins: {module} is not used: {why}", "error", "plugins") for module, why in sorted(event.faults.items())
         ]
         for one in self.properties.by_name.values():
-            if one.config.command not in event.readers:
+            if one.config is not lease.PROPERTY and one.config.command not in event.readers:
                 where = f"{one.config.where}: " if one.config.where.file else ""
                 effects.append(Note(f"{where}no plugin has the reader {one.config.command}", "error", "plugins"))
         counted = f"{len(event.readers)} readers, {len(event.commands)} commands"
@@ -213,7 +227,8 @@ class Host:
 
     def _reconfigured(self, event: Reconfigured, now: Moment) -> list[Effect]:
         changed = differences(self.config, event.config)
-        self.properties.configure(event.config.properties, now)
+        self.properties.configure(_all_properties(event.config), now)
+        self.witness.configure(event.config.failover)
         self.config = self.executions.config = event.config
         values: dict[str, Value] = {"changed": list(changed)}
         effects: list[Effect] = [Note(f"configuration: reloaded; {'; '.join(changed) or 'nothing changed'}")]
@@ -234,6 +249,20 @@ class Host:
 
     def _asked(self, event: Asked, now: Moment) -> list[Effect]:
         return self.reload(0) if event.what == "reload" else self.stop("asked by a signal", now)
+
+    def _guard_came(self, event: GuardCame, now: Moment) -> list[Effect]:
+        return [*self.leases.came(event), *self.executions.guard_came()]
+
+    def _guard_gone(self, event: GuardGone, now: Moment) -> list[Effect]:
+        return [*self.leases.gone(event), *self.executions.guard_gone()]
+
+    def _guard_failed(self, event: GuardFailed, now: Moment) -> list[Effect]:
+        return self.leases.failed(event)
+
+    def _guard_said(self, event: GuardSaid, now: Moment) -> list[Effect]:
+        if isinstance(event.word, Protected):
+            return self.executions.protected(event.word, now)
+        return self.leases.said(event.word, now.mono) if isinstance(event.word, Status) else []
 
     # --- what the verbs of CONTROL use ------------------------------------------------------------------------------------
 
@@ -266,7 +295,8 @@ class Host:
         self._stop_by = now.mono + STOP_WITHIN_S
         self.executions.stopping = True
         running = f", waiting for {self.executions.active} running commands" if self.executions.active else ""
-        return [Note(f"stopping: {why}{running}"), *self.executions.drop_queued("the client is stopping")]
+        stays = f"; {', '.join(self.leases.book)} run on, guarded, as long as the lease lasts" if self.leases.book else ""
+        return [Note(f"stopping: {why}{running}{stays}"), *self.executions.drop_queued("the client is stopping")]
 
     def answer_later(self, effects: list[Effect], delay_s: float, now: Moment) -> list[Effect]:
         if delay_s <= 0 or len(self._later) >= LATER_MAX:
@@ -287,13 +317,16 @@ class Host:
         deadline = now.mono + max(one.config.timeout_s for one in known) + FETCH_MARGIN_S
         waiting = {one.config.name for one in known}
         self._fetches.add(Fetch(envelope.id, names, not message.names, deadline, waiting))
-        return self._read(one for one in known if not one.reading)
+        return self._read([one for one in known if not one.reading], now)
 
-    def _read(self, those: Any) -> list[Effect]:
+    def _read(self, those: Iterable[Property], now: Moment) -> list[Effect]:
         effects: list[Effect] = []
         for one in those:
             one.reading = True
-            effects.append(Read(one.config))
+            if one.config is lease.PROPERTY:
+                effects += self._read_done(ReadDone(one.config.name, self.leases.shown(now.mono), "", "", now.mono), now)
+            else:
+                effects.append(Read(one.config))
         return effects
 
     def _fetched(self, fetch: Fetch, now: Moment) -> Send:
@@ -319,7 +352,9 @@ class Host:
     def _due(self, now: Moment) -> list[Effect]:
         effects: list[Effect] = []
         if not self._stopping:
-            effects += self._read(self.properties.due(now))
+            effects += self._read(self.properties.due(now), now)
+        effects += self.leases.due(now.mono, self._connected)
+        effects += self.executions.lease_over() if self.leases.is_over(now.mono) else []
         effects += [self._fetched(fetch, now) for fetch in self._fetches.expired(now.mono)]
         effects += [effect for at, effect in self._later if at <= now.mono]
         self._later = [(at, effect) for at, effect in self._later if at > now.mono]
@@ -383,6 +418,11 @@ class Host:
         return kept
 
 
+def _all_properties(config: ClientConfig) -> tuple[PropertyConfig, ...]:
+    """Those of the files, and our own."""
+    return config.properties if config.hypervisor.engine == "none" else (*config.properties, lease.PROPERTY)
+
+
 _handlers: dict[type, Callable[[Host, Any, Moment], list[Effect]]] = {
     Arrived: Host._arrived,
     BusChanged: Host._bus_changed,
@@ -396,4 +436,8 @@ _handlers: dict[type, Callable[[Host, Any, Moment], list[Effect]]] = {
     Reconfigured: Host._reconfigured,
     NotReconfigured: Host._not_reconfigured,
     Asked: Host._asked,
+    GuardCame: Host._guard_came,
+    GuardGone: Host._guard_gone,
+    GuardFailed: Host._guard_failed,
+    GuardSaid: Host._guard_said,
 }

@@ -13,13 +13,14 @@ from typing import Any
 
 from common.config import failover, hypervisors, keys, vms
 from common.config.code import check as check_code
-from common.config.failover_keys import FAILOVER, FENCE
+from common.config.failover_keys import FAILOVER, FENCE, GUARD
 from common.config.model import (
     BusConfig,
     ClientConfig,
     FailoverConfig,
     Fault,
     FenceConfig,
+    GuardConfig,
     HypervisorConfig,
     LogConfig,
     ManagerConfig,
@@ -33,7 +34,9 @@ from common.config.model import (
 )
 from common.config.tree import Section, Shape, Tree, known_near
 
-CLIENT_SHAPE = Shape((keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS, keys.HYPERVISOR), below={"programs": keys.PROGRAM})
+CLIENT_SHAPE = Shape(
+    (keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS, keys.HYPERVISOR, GUARD), below={"programs": keys.PROGRAM}
+)
 MANAGER_SHAPE = Shape((keys.MANAGER, keys.VMS, FAILOVER, keys.BUS, keys.LOG, keys.MANAGER_PATHS))
 PROPERTY_SHAPE = Shape(many=keys.PROPERTY)
 TRIGGER_SHAPE = Shape(many=keys.TRIGGER, code=True)
@@ -72,6 +75,7 @@ def client(tree: Tree, name: str, properties: tuple[PropertyConfig, ...], found:
             "log": _log(tree, found),
             "paths": _paths(tree, keys.CLIENT_PATHS),
             "hypervisor": hypervisor,
+            "failover": _guard(tree, hypervisor, found),
             "properties": (*properties, *hypervisors.properties(hypervisor, tree.section("hypervisor").at("engine"))),
             "programs": programs,
         }
@@ -130,6 +134,18 @@ def _failover(tree: Tree) -> FailoverConfig:
     if made.get("storage") is not None:
         made["storage"] = _from(tree, made["storage"])
     return FailoverConfig(**made)
+
+
+def _guard(tree: Tree, hypervisor: HypervisorConfig, found: Findings) -> GuardConfig:
+    section = tree.section("failover")
+    made = _fields(section, GUARD)
+    if made.get("storage") is not None:
+        made["storage"] = _from(tree, made["storage"])
+    config = GuardConfig(**made)
+    if config.watchdog == "sim" and hypervisor.engine != "sim":
+        text = f"sim is for engine = sim, and engine of [hypervisor] is {hypervisor.engine} (write auto, none or a device)"
+        found.fault(section.at("watchdog"), text)
+    return config
 
 
 def fence_devices(trees: Iterable[Tree], found: Findings) -> tuple[FenceConfig, ...]:

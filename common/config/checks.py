@@ -151,6 +151,13 @@ def path(value: Raw) -> Path | None:
     return Path(text) if text else None
 
 
+def watchdog(value: Raw) -> str:
+    engine = _given(value)
+    if engine not in ("auto", "none", "sim") and not engine.startswith("/"):
+        raise ValidateError(f"{quoted(engine)} is neither auto, none nor sim, nor the absolute path of a device")
+    return engine
+
+
 def text(value: Raw, most: str) -> str:
     line = _one(value)
     if len(line) > int(most):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from common.config import keys
-from common.config.failover_keys import FAILOVER, FENCE
+from common.config.failover_keys import FAILOVER, FENCE, GUARD
 from common.config.keys import Table
 from common.config.model import (
     ClientConfig,
@@ -30,6 +30,7 @@ def differences(old: ClientConfig | ManagerConfig, new: ClientConfig | ManagerCo
     if isinstance(old, ClientConfig) and isinstance(new, ClientConfig):
         said += _sections(keys.CLIENT, keys.CLIENT_PATHS, old, new)
         said += (f"[hypervisor] {text}" for text in _changes(keys.HYPERVISOR, old.hypervisor, new.hypervisor))
+        said += (f"[failover] {text}" for text in _changes(GUARD, old.failover, new.failover))
         said += _named("property", keys.PROPERTY, old.properties, new.properties)
         said += _named("program", keys.PROGRAM, old.programs, new.programs)
     elif isinstance(old, ManagerConfig) and isinstance(new, ManagerConfig):

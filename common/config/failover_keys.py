@@ -1,9 +1,9 @@
-"""The keys of [failover] in vmmanager.ini and of fences.ini; keys.py says what a key is. Pure data, defaults in model.py."""
+"""The keys of [failover] in both files and of fences.ini; keys.py says what a key is. Pure data, defaults in model.py."""
 
 from __future__ import annotations
 
 from common.config.keys import Key, Part, Table
-from common.config.model import FailoverConfig, FenceConfig
+from common.config.model import FailoverConfig, FenceConfig, GuardConfig
 
 FAILOVER = Table(
     "failover",
@@ -50,6 +50,27 @@ FAILOVER = Table(
         ),
     ),
     "Fail-over: what happens when a host dies. Only VMs with `protect = yes` are restarted and kept from running twice.",
+)
+
+GUARD = Table(
+    "failover",
+    GuardConfig,
+    (
+        Key(
+            "watchdog",
+            "watchdog()",
+            "what resets this host when it hangs while protected VMs run: `auto` (/dev/watchdog where it is there), `none`, a "
+            "device, or `sim` for a simulated host",
+        ),
+        Key(
+            "storage",
+            "path()",
+            "a shared folder: while it answers, and no manager claims the VMs there, a bus that is gone stops none",
+            default="none",
+        ),
+        Key("witness", "flag()", "this client gives its word as a third beside two managers"),
+    ),
+    "Fail-over: what this host has, so that no protected VM runs twice. Times come from the managers.",
 )
 
 FENCE = Table(

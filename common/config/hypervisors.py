@@ -28,7 +28,7 @@ OF_ENGINES: dict[str, tuple[str, ...]] = {
     "sim_shutdown": ("sim",),
     "sim_bridges": ("sim",),
 }
-NAMES = ("domains", "hypervisor", "images_used")
+NAMES = ("domains", "hypervisor", "images_used", "lease")  # the last one is the client's own (vmclient/lease.py)
 
 
 def faults(config: HypervisorConfig, section: Section, others: Iterable[PropertyConfig]) -> Iterator[Fault]:

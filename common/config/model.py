@@ -160,6 +160,15 @@ class HypervisorConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class GuardConfig:
+    """[failover] of vmclient.ini: what this host has to keep a protected VM from running twice."""
+
+    watchdog: str = "auto"  # auto, none, sim, or the path of a device
+    storage: Path | None = None  # the shared folder for beats and claims, as this host sees it
+    witness: bool = False  # it gives its word as a third beside two managers
+
+
+@dataclass(frozen=True, slots=True)
 class ClientConfig:
     """vmclient.ini with its properties.d/."""
 
@@ -169,6 +178,7 @@ class ClientConfig:
     log: LogConfig = field(default_factory=LogConfig)
     paths: PathsConfig = ClientPathsConfig()
     hypervisor: HypervisorConfig = HypervisorConfig()
+    failover: GuardConfig = GuardConfig()
     plugins: tuple[str, ...] = ("plugins.system", "plugins.exec", "plugins.service", "plugins.log")
     allow: tuple[str, ...] = ()  # commands a manager may run; default deny. `exec:NAME`: one program; `vm`: all vm-...
     services: tuple[str, ...] = ()  # services the `service` command may touch

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.config import keys
-from common.config.failover_keys import FAILOVER, FENCE
+from common.config.failover_keys import FAILOVER, FENCE, GUARD
 from common.config.keys import Key, Table
 from common.config.shown import show
 from common.config.values import show_duration, show_size
@@ -27,6 +27,7 @@ TABLES = {
     "vm": keys.VM,
     "vms": keys.VMS,
     "failover": FAILOVER,
+    "client-failover": GUARD,
     "fence": FENCE,
     "bus": keys.BUS,
     "log": keys.LOG,
@@ -57,6 +58,7 @@ _WORDS = {
     "services": "names",
     "share": "a share: `10%`",
     "text": "text",
+    "watchdog": "`auto`, `none`, `sim` or a path",
     "word": "text",
     "words": "texts",
 }

@@ -26,7 +26,7 @@ from vmmanager.triggers.rule import faults
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
 BESIDES = {  # fields that no key of the section makes
-    "ClientConfig": {"bus", "log", "paths", "hypervisor", "properties", "programs", "warnings"},
+    "ClientConfig": {"bus", "log", "paths", "hypervisor", "failover", "properties", "programs", "warnings"},
     "ManagerConfig": {"bus", "log", "paths", "triggers", "vms", "orders", "warnings"},
     "PropertyConfig": {"name", "where"},
     "ProgramConfig": {"name", "where"},
