@@ -88,6 +88,14 @@ class Bus:
         elif link.address:
             self._give_up_later(link)
 
+    def vanish(self, link: Link) -> None:
+        """Its machine is gone: nobody closes anything."""
+        link.wants, link.believed = False, ""
+        link.number += 1
+        link.held_up.clear()
+        number = link.number
+        self._timeline.after(link.notice_s, lambda: self._drop(link) if link.address and link.number == number else None)
+
     def _connect(self, link: Link) -> None:
         if not link.wants or link.believed or not self.running or not link.whole:
             return

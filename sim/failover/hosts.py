@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -73,13 +72,16 @@ class ClientDaemon(Process):
         self.put(events.Loaded(("domains", "hypervisor"), dict.fromkeys(COMMANDS, "vm")))
         box.world.bus.connect(self.link)
 
-    def kill(self) -> None:
+    def kill(self, *, by_power: bool = False) -> None:
         if not self.alive:
             return
         super().kill()
         self.core = None
         self._floors = self._opener.floors()
-        self.box.world.bus.disconnect(self.link)
+        if by_power:
+            self.box.world.bus.vanish(self.link)
+        else:
+            self.box.world.bus.disconnect(self.link)
         self.box.guard.client_gone()
 
     def step(self, event: Any, now: Moment) -> list[Any]:
@@ -379,7 +381,7 @@ class HostBox:
         """All its processes die at once."""
         self.workers_die_at = 0.0
         self.guard.kill()
-        self.client.kill()
+        self.client.kill(by_power=True)
 
     def _booted(self) -> None:
         self.start_client()

@@ -139,7 +139,7 @@ class ManagerDaemon(Process):
         self.put(events.Recalled(find.call, ()))
 
     def _run_fence(self, run: Any) -> None:
-        self.world.power.run(run, self.put_after, self.life)
+        self.world.power.run(run, self.put_after)
 
     def _look_at_storage(self, look: Any) -> None:
         began, storage = self.clock.mono, self.world.storage
