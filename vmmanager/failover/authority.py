@@ -48,6 +48,10 @@ class Authority:
             return float("-inf")
         return asked[self.needed - 1] + self._terms.authority_s  # safety: from the asking, not from the answer
 
+    def since(self, moment: float) -> bool:
+        """Has a majority answered what was asked after this moment?"""
+        return self.until() - self._terms.authority_s >= moment
+
     def held(self, now: float) -> bool:
         return now < self.until()
 
@@ -59,7 +63,7 @@ class Authority:
         self._sent.clear()
         self._given.clear()  # safety: a word is for one reign
         self.refusals.clear()
-        self._next_at = now
+        self._next_at = now if not self.alone else float("inf")
 
     def end(self) -> Plea | None:
         """It leads no longer. What to tell the voters, so that the next leader need not wait."""

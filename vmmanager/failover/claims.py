@@ -1,4 +1,4 @@
-"""The storage as the leader sees it: which hosts still write their beat, which claims lie there. Pure; the edge reads and writes.
+"""The storage as the leader sees it: which hosts still write their beat, which claims lie there. Pure.
 
 A look is evidence only for what it read; one that failed or hangs is none. Times are monotonic, of the beginning of a look.
 """

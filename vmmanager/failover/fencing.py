@@ -1,7 +1,7 @@
 """Power fencing: the levels of a host one after the other, off, and where that fails whether it is off already. Pure.
 
-What an agent is told and what its exit status means: FenceAgentAPI (ClusterLabs/fence-agents, doc/FenceAgentAPI.md). `off`: 0 is
-confirmed, all else is not. `status`: 0 on, 2 off, 1 not to be reached. Running out of time proves nothing.
+What an agent is told and what its exit status means: FenceAgentAPI (ClusterLabs/fence-agents, doc/FenceAgentAPI.md). `off`: 0
+is confirmed, all else is not. `status`: 0 on, 2 off, 1 not to be reached. Running out of time proves nothing.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Run:
         return Step(self.levels[self.level], self.action)
 
     def ended(self, status: int | None, text: str) -> Literal["off", "failed", ""]:
-        """One step has ended: the power is off, all levels have failed, or there is a next step. `status` None: no exit status."""
+        """One step has ended: power is off, all levels have failed, or there is a next step. `status` None: no exit status."""
         device, action = self.levels[self.level].name, self.action
         if (action == "off" and status == 0) or (action == "status" and status == STATUS_OFF):
             self.said.append(f"{device}: {'power is off' if action == 'off' else 'power is off already'}")
@@ -67,7 +67,9 @@ def levels(host: str, devices: tuple[FenceConfig, ...]) -> tuple[FenceConfig, ..
     """The devices for this host, first level first. A pattern `xen*` also means the short name."""
     short = host.partition(".")[0]
     return tuple(
-        one for one in devices if any(fnmatchcase(host, each) or fnmatchcase(short, each) or each == short for each in one.hosts)
+        one
+        for one in devices
+        if any(fnmatchcase(host, each) or fnmatchcase(short, each) or each == short for each in one.hosts)
     )
 
 

@@ -25,37 +25,49 @@ STATES: dict[State, str] = {
     "returned": "asks again after it was dead: it gets a lease when it has nothing left from before",
 }
 
+_CUT = "a fence device is told to cut its power"
+_NEW = "another leader"
+
 MOVES: dict[State, dict[State, str]] = {
-    "unknown": {"online": "it asks", "lost": "it has not asked", "dead": "operator or fence device"},
-    "online": {"silent": "no asking for three beats", "unknown": "another leader", "dead": "operator or fence device"},
+    "unknown": {
+        "online": "it asks",
+        "lost": "it has not asked in time",
+        "fencing": _CUT,
+        "dead": "operator, or it is heard of",
+    },
+    "online": {"silent": "no asking for three beats", "fencing": _CUT, "dead": "operator", "unknown": _NEW},
     "silent": {
         "online": "it asks again",
         "lost": "its lease has run out",
-        "fencing": "a fence device is told to cut its power",
-        "unknown": "another leader",
+        "fencing": _CUT,
         "dead": "operator",
+        "unknown": _NEW,
     },
     "lost": {
         "online": "it asks again",
         "claimed": "its storage is silent, the claim is written",
-        "fencing": "a fence device is told to cut its power",
+        "fencing": _CUT,
         "dead": "proof by time, or operator",
-        "unknown": "another leader",
+        "unknown": _NEW,
     },
     "claimed": {
         "online": "it asks again",
-        "lost": "the claim is not there any more",
-        "fencing": "a fence device is told to cut its power",
+        "lost": "the claim does not lie there any more",
+        "fencing": _CUT,
         "dead": "proof by time, or it said that it has stopped all, or operator",
-        "unknown": "another leader",
+        "unknown": _NEW,
     },
     "fencing": {
         "dead": "power is off, or proof by time, or operator",
         "silent": "all devices failed",
-        "unknown": "another leader",
+        "unknown": _NEW,
     },
-    "dead": {"returned": "it asks again", "unknown": "another leader that cannot know whether it returned"},
-    "returned": {"online": "it has nothing left from before", "dead": "silent again, or operator", "unknown": "another leader"},
+    "dead": {"returned": "it is heard again", "unknown": "another leader that cannot know whether it returned"},
+    "returned": {
+        "online": "it has nothing left from before",
+        "dead": "silent again, or a fence device, or operator",
+        "unknown": _NEW,
+    },
 }
 """State -> what it may become, and by what."""
 
@@ -66,10 +78,10 @@ SUSPECT: tuple[State, ...] = ("silent", "lost", "claimed", "fencing")
 
 @dataclass(slots=True)
 class Host:
-    """One host that asks for leases. Times are monotonic, minus infinity: never.
+    """One host that asks for leases, or of which an operator spoke. Times are monotonic, minus infinity: never.
 
-    `ask`: its last asking; `known`: what was told of it by a row, where it has not asked us. `over_at`: from then its lease is
-    over by any clock. `claim`: the number of our claim, 0: none; `claim_at`: since when it has been on the storage."""
+    `ask`: its last asking. `over_at`: from then its lease is over by any clock. `claim`: the number of our claim, 0: none;
+    `claim_at`: since when it has been on the storage, `claim_seen_at`: beginning of the last look that saw it there."""
 
     name: str
     state: State = "unknown"
@@ -87,8 +99,12 @@ class Host:
     proved_by: str = ""  # a sentence
     epoch: int = 0  # of the reign in which that was proved
     claim: int = 0
+    claim_last: int = 0  # the highest there ever was on it
     claim_at: float = float("inf")
-    online_since: float = float("inf")
+    claim_seen_at: float = float("-inf")
+    fence_at: float = float("-inf")  # no fence device is tried before
+    noting: str = ""  # the token of its row on its way to the disk: no lease before
+    noted_at: float = float("-inf")
     told: str = ""  # why nothing is done though it is lost; said once
 
     @property
@@ -96,12 +112,25 @@ class Host:
         """The protected VMs that may run there by its own word."""
         return frozenset(self.ask.protected) if self.ask else frozenset()
 
+    @property
+    def guard_s(self) -> float:
+        """What is to be counted on of its watchdog; 0 where it was not armed though a protected VM ran."""
+        return 0.0 if self.ask and self.ask.protected and not self.ask.armed else self.watchdog_s
+
+    def become(self, new: State, why: str, now: float) -> str:
+        """The only way to change the state. The sentence for the log."""
+        old, self.state = self.state, new
+        assert new in MOVES[old], f"{self.name}: {old} -> {new}"
+        self.why, self.since, self.told = why, now, ""
+        return f"host {self.name}: {old} -> {new} ({why})"
+
     def row(self) -> dict[str, Value]:
         """What stays, and what a new leader must know."""
-        kept = self.state if self.state in PROVED else "unknown"
+        dead = self.state in PROVED
         return {
-            "state": kept, "watchdog_s": self.watchdog_s, "storage": self.storage, "proof": self.proof if kept != "unknown" else "",
-            "proved_by": self.proved_by if kept != "unknown" else "", "epoch": self.epoch, "claim": self.claim, "leased": self.leased,
+            "state": self.state if dead else "unknown", "watchdog_s": self.guard_s, "storage": self.storage,
+            "proof": self.proof if dead else "", "proved_by": self.proved_by if dead else "", "epoch": self.epoch,
+            "claim": self.claim_last, "leased": self.leased,
         }  # fmt: skip
 
 
@@ -113,12 +142,8 @@ def host_of(name: str, row: dict[str, Any]) -> Host:
     host.storage = row.get("storage") is True
     host.leased = row.get("leased") is True
     host.epoch = epoch if isinstance(epoch, int) else 0
-    host.claim = claim if isinstance(claim, int) else 0
+    host.claim_last = claim if isinstance(claim, int) else 0
     if row.get("state") in PROVED and proof in ("time", "said", "fence", "operator"):
-        host.state, host.proof, host.proved_by = "dead", proof, str(row.get("proved_by") or "")  # type: ignore[assignment]
+        host.state, host.proof, host.proved_by = "dead", proof, str(row.get("proved_by") or "")
         host.why = host.proved_by
     return host
-
-
-def sentence(host: Host, old: State) -> str:
-    return f"host {host.name}: {old} -> {host.state} ({host.why})"

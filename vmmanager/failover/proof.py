@@ -33,7 +33,10 @@ def by_time(host: Host, terms: Terms, *, may_have: bool, trust: bool) -> ByTime:
         return ByTime(without_lease, "lease, stop and watchdog have passed")
     if not host.claim or host.claim_at == NEVER:  # safety: it may run on by its storage
         return ByTime(NEVER, "it may run on by its storage, where no claim of ours lies")
-    without_storage = host.claim_at + storage_over_s(terms) + stop_s
+    seen_s = storage_over_s(terms)
+    if host.claim_seen_at < host.claim_at + seen_s:  # safety: somebody may have overwritten it before the host saw it
+        return ByTime(NEVER, f"the claim has not lain there for {seen_s:.1f} s yet")
+    without_storage = host.claim_at + seen_s + stop_s
     return ByTime(max(without_lease, without_storage), "lease, claim, stop and watchdog have passed")
 
 
@@ -41,9 +44,7 @@ def _unwatched(host: Host) -> str:
     """Why nobody resets it when it hangs; empty where a watchdog does."""
     if not host.watchdog_s:
         return "it has no watchdog, and a client that hangs stops nothing"
-    if host.ask is not None and host.ask.protected and not host.ask.armed:
-        return "its watchdog was not armed"
-    return ""
+    return "" if host.guard_s else "its watchdog was not armed"
 
 
 Kind = Literal["protected", "all"]
