@@ -163,12 +163,13 @@ class Guard:
         if not self.book:
             return []
         left = f"the lease lasts {self.until - now:.1f} s" if now < self.until else "there is no lease"
-        return [Note(f"the client is gone; {_names(self.book.sorted)} run on, {left}", "warning")]
+        return [Note(f"the client is gone, {left}; protected VMs that run on: {_names(self.book.sorted)}", "warning")]
 
     def _leave(self, event: Leave, now: float) -> list[Effect]:
         self._leaving = True
         self._list_at = now
-        return [Note(f"it is asked to end; {_names(self.book.sorted)} run, so it stays", "warning")] if self.book else []
+        stays = f"it is asked to end, and stays for the protected VMs: {_names(self.book.sorted)}"
+        return [Note(stays, "warning")] if self.book else []
 
     def _told_by_client(self, event: Told, now: float) -> list[Effect]:
         word = event.word
@@ -228,7 +229,7 @@ class Guard:
         new, left = self.book.listed(event.began, [each.vm for each in event.domains])
         notes: list[Effect] = [Note(f"{vm} runs here and is to be protected") for vm in new]
         if left and self._stopping:
-            notes.append(Note(f"{_names(left)}: gone"))
+            notes.append(Note(f"destroyed: {_names(left)}"))
         if self._stopping:
             notes += [each for domain in event.domains for each in self._destroy(domain, now)]
         if self.claim and not self.book and event.began >= self._claim_at and not self.holds(now):  # safety: seen, not believed
@@ -294,7 +295,7 @@ class Guard:
         if not stopping or not self.book:
             return []
         why = f"the leader claims them (claim {self.claim})" if self.claim else "neither lease nor storage holds"
-        note = Note(f"{why}: {_names(self.book.sorted)} are destroyed", "error")
+        note = Note(f"{why}; protected VMs are destroyed: {_names(self.book.sorted)}", "error")
         return [note, *(each for vm in self.book.sorted for each in self._destroy(Seen(vm, vm), now))]
 
     def _watch(self, now: float) -> list[Effect]:

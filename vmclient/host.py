@@ -295,7 +295,8 @@ class Host:
         self._stop_by = now.mono + STOP_WITHIN_S
         self.executions.stopping = True
         running = f", waiting for {self.executions.active} running commands" if self.executions.active else ""
-        stays = f"; {', '.join(self.leases.book)} run on, guarded, as long as the lease lasts" if self.leases.book else ""
+        book = ", ".join(self.leases.book)
+        stays = f"; protected VMs run on, guarded, as long as the lease lasts: {book}" if book else ""
         return [Note(f"stopping: {why}{running}{stays}"), *self.executions.drop_queued("the client is stopping")]
 
     def answer_later(self, effects: list[Effect], delay_s: float, now: Moment) -> list[Effect]:

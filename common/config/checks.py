@@ -336,6 +336,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "size": size,
     "text": text,
     "ticks": ticks,
+    "watchdog": watchdog,
     "whole": whole,
     "word": word,
     "words": words,

@@ -60,9 +60,9 @@ class Leader(ManagerSide):
         parameters: dict[str, Value] = {"vm": vm, **(more or {})}
         if command == "vm-start":
             parameters["definition"] = {"memory_bytes": 64 * MIB, "kernel": "/boot/vmlinuz", "protect": protect}
-        answer = self.ask(Execute(execution=f"{command}-{vm}-{time.monotonic_ns()}", command=command, parameters=parameters))
-        assert isinstance(answer, (ExecVal, ExecErr))
-        return answer
+        request = self.send(Execute(execution=f"{command}-{vm}-{time.monotonic_ns()}", command=command, parameters=parameters))
+        kinds = (ExecVal, ExecErr)
+        return until(lambda: [one for one in self.answers(request) if isinstance(one, kinds)], f"no answer to {command}")[0]
 
     def _grant(self) -> None:
         while not self._ends.wait(0.05):

@@ -83,7 +83,7 @@ def test_a_client_that_is_killed_and_stays_away_loses_its_vms_in_time(start: Sta
 def test_a_client_that_is_stopped_in_good_order_leaves_its_guard(start: Start) -> None:
     host, _ = start()
     assert host.kill(signal.SIGTERM) == 0
-    host.says("mail1 run on, guarded, as long as the lease lasts")
+    host.says("protected VMs run on, guarded, as long as the lease lasts: mail1")
     assert host.domains() == ["mail1"]
     host.gone_within(STOPPED_S, "mail1")
 
