@@ -157,10 +157,11 @@ class Story:
             name = next((each for each in (key, f"{key}_s") if each in known), None)
             if name is not None:
                 self.plan.failover[name] = _value(value)
-            elif key in {each.name for each in fields(VmsConfig)}:
-                self.plan.orders = replace(self.plan.orders, **{key: _value(value)})
-            else:
+                continue
+            name = next((each for each in (key, f"{key}_s") if each in {one.name for one in fields(VmsConfig)}), None)
+            if name is None:
                 raise Wrong(f"there is no key {key}")
+            self.plan.orders = replace(self.plan.orders, **{name: _value(value)})
 
     # --- what is asked --------------------------------------------------------------------------------------------------
 
