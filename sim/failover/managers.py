@@ -92,7 +92,7 @@ class ManagerDaemon(Process):
         envelope = self._writer.write(
             send.message, send.to, self.clock.now.wall, send.ttl_s, send.in_reply_to, send.epoch, send.id
         )
-        self.world.check_epoch(self.name, send.epoch)
+        self.world.check_epoch(self.name, send.message, send.epoch)
         if not self.world.bus.send(self.link, send.addresses, envelope):
             self.put(events.Unsent(send.id, "the bus is down"))
 

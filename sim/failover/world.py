@@ -9,6 +9,8 @@ from typing import Any
 
 from common.config.model import FailoverConfig, FenceConfig, ManagerConfig, VmConfig, VmsConfig, Where
 from common.envelope import Role
+from common.leasewords import LEASE, WORDS
+from common.protocol import Control, Execute, Message
 from sim.failover.bus import Bus
 from sim.failover.hosts import HostBox
 from sim.failover.machine import MIB, Machine
@@ -19,6 +21,7 @@ from sim.failover.timeline import Timeline
 from sim.failover.truth import Truth
 
 STORAGE = Path("/shared")
+AS_LEADER = ("lead", LEASE, WORDS)
 Log = Callable[[float, str, str], None]
 
 
@@ -56,6 +59,7 @@ class World:
         self.power = Power(self)
         self.cut_between: set[frozenset[str]] = set()  # hosts that do not reach each other for a migration
         self.faults = self.truth.faults
+        self._reigns: dict[int, str] = {}
         self._epochs: dict[str, int] = {}  # manager -> the highest epoch under which it has spoken
         self._call = 0
         self.hosts = {name: self._host(name, settings) for name, settings in plan.hosts.items()}
@@ -97,11 +101,13 @@ class World:
             return None
         return box.machine
 
-    def check_epoch(self, manager: str, epoch: int) -> None:
-        """Whoever speaks as a leader does so under an epoch that only rises."""
-        before = self._epochs.get(manager, 0)
-        if epoch < before:
-            self.faults.append(f"{manager} SPEAKS UNDER EPOCH {epoch} after {before}")
+    def check_epoch(self, manager: str, message: Message, epoch: int) -> None:
+        """Whoever speaks as a leader does so under an epoch that only rises, and that is nobody else's."""
+        if not isinstance(message, Execute) and not (isinstance(message, Control) and message.verb in AS_LEADER):
+            return
+        before, owner = self._epochs.get(manager, 0), self._reigns.setdefault(epoch, manager)
+        if epoch < before or owner != manager:
+            self.faults.append(f"{manager} LEADS UNDER EPOCH {epoch}, after {before}; it is {owner}'s")
             self.log("truth", self.faults[-1])
         self._epochs[manager] = epoch
 
