@@ -240,7 +240,7 @@ class Watch:
             self._look_at_claim(host, event.claims.get(name), event.began)
 
     def _look_at_claim(self, host: Host, lying: int | None, began: float) -> None:
-        if host.name in self._writing or not host.storage:
+        if host.name in self._writing:
             return
         if host.state == "claimed" and host.claim_at != NEVER:
             if lying == host.claim:
@@ -249,7 +249,7 @@ class Watch:
                 self._move(host, "lost", "the claim does not lie there any more")
                 host.claim, host.claim_at = 0, NEVER
         elif not host.claim and lying != 0 and (lying is None or host.state in UP):
-            self._write(host, 0)  # where none lies the host does not see the storage that we see
+            self._write(host, 0)  # where none lies the host does not see the storage that we see, and says that it has none
 
     def claim_written(self, event: ClaimWritten) -> None:
         host = self.hosts.get(event.host)
