@@ -154,6 +154,8 @@ def disk(world: World, state: str, name: str) -> None:
     error = "No space left on device" if state == "full" else ""
     if name in world.managers:
         world.managers[name].disk_error, world.managers[name].disk_hangs = error, state == "hangs"
+        if state != "hangs":
+            world.managers[name].disk_works()
     else:
         host = _host(world, name)
         host.disk_error = host.client.disk_error = error
@@ -203,7 +205,8 @@ def heal_all(world: World) -> None:
     for device in world.power.devices.values():
         device.state = "good"
     for manager in world.managers.values():
-        manager.disk_error, manager.disk_hangs, manager.lag_s, manager.hold_s = "", False, 0.0, 0.0
+        manager.disk_error, manager.lag_s, manager.hold_s = "", 0.0, 0.0
+        manager.disk_works()
         manager.go_on()
         manager.start()
     for host in world.hosts.values():

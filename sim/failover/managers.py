@@ -37,6 +37,7 @@ class ManagerDaemon(Process):
         self.replies: dict[int, list[dict[str, Any]]] = {}
         self.disk_error = ""
         self.disk_hangs = False
+        self._hung: list[Callable[[], None]] = []
         self._last_event = 0
         self._opener = Opener((), _NoKeys())
         self._writer = Writer(config.name, "manager")
@@ -109,12 +110,13 @@ class ManagerDaemon(Process):
 
     def _persist(self, persist: events.Persist) -> None:
         """On disk a moment later: what is killed before has not written it."""
-        if self.disk_hangs:
-            return
         life = self.life
 
         def written() -> None:
             if self.life != life:
+                return
+            if self.disk_hangs:
+                self._hung.append(written)
                 return
             if not self.disk_error and persist.value is None:
                 self.rows.pop((persist.table, persist.key), None)
@@ -124,6 +126,13 @@ class ManagerDaemon(Process):
                 self.put(events.Stored(persist.token, self.disk_error))
 
         self._later(DISK_S, written)
+
+    def disk_works(self) -> None:
+        """What hung is written now."""
+        self.disk_hangs = False
+        hung, self._hung = self._hung, []
+        for written in hung:
+            written()
 
     def _run_code(self, run: events.RunCode) -> None:
         assert self.core is not None
