@@ -1,8 +1,8 @@
 """Runs one program without a shell: a time limit, an output limit, and its whole process group killed at the end of the time.
 
-For plugins, in their worker process, and for fence agents. Standard input is empty, or what is given. `detached`: what the program starts may outlive it (a service),
-so it gets a session of its own; otherwise its process group ends with it, and it dies with the worker. Output is UTF-8, what is
-not is replaced.
+For plugins, in their worker process, and for fence agents. Standard input is empty, or what is given. `detached`: what the
+program starts may outlive it (a service), so it gets a session of its own; otherwise its process group ends with it, and it
+dies with the worker. Output is UTF-8, what is not is replaced.
 """
 
 from __future__ import annotations

@@ -61,6 +61,7 @@ PURE = (
     "vmmanager/environments/switching.py",
     "vmmanager/environments/waterfill.py",
     "vmmanager/events.py",
+    "vmmanager/failover/answers.py",
     "vmmanager/failover/authority.py",
     "vmmanager/failover/claims.py",
     "vmmanager/failover/fences.py",

@@ -79,9 +79,10 @@ class Reign:
 
     def answered(self, voter: str, answer: ClbControl) -> None:
         word = Word.of(answer.values)
-        if word is None or word.epoch != self.authority.epoch:
-            return
-        self.authority.answered(voter, word if answer.ok else answer.reason or "it gave none")
+        if not answer.ok:
+            self.authority.answered(voter, answer.reason or "it gave none")
+        elif word is not None:
+            self.authority.answered(voter, word)
 
     def strangers(self) -> list[str]:
         """Managers on the bus that the majority is not counted of."""
