@@ -187,7 +187,7 @@ class Guard:
     def _leased(self, word: Lease, now: float) -> list[Effect]:
         if word.terms != self.terms:
             self.terms = word.terms
-            self._watch_at = now
+            self._watch_at = self._look_at = self._tell_at = now
         if word.known is not None:
             self.book.known = word.known
         if word.n <= self.n:  # a client that has restarted knows less than we do
@@ -232,7 +232,7 @@ class Guard:
             notes.append(Note(f"destroyed: {_names(left)}"))
         if self._stopping:
             notes += [each for domain in event.domains for each in self._destroy(domain, now)]
-        if self.claim and not self.book and event.began >= self._claim_at and not self.holds(now):  # safety: seen, not believed
+        if self.claim and not self.book and event.began >= self._claim_at:  # safety: seen, not believed
             notes.append(Note(f"claim {self.claim} of the leader is obeyed: nothing protected runs here"))
             self.stopped, self.claim, self._look_began = self.claim, 0, -NEVER
         self._list_at = now + self._list_every_s()
@@ -350,9 +350,11 @@ class Guard:
     def _is_noted(self, name: str) -> bool:
         return not self._saving and self._on_disk is not None and name in self._on_disk.names
 
+    def _wants_list(self) -> bool:
+        return bool(self.book or self.book.known or self.claim or self._stopping)
+
     def _list(self, now: float) -> list[Effect]:
-        wanted = self.book or self.book.known or self._stopping
-        if self._listing or now < self._list_at or not wanted:
+        if self._listing or now < self._list_at or not self._wants_list():
             return []
         self._listing = True
         return [List(self.terms.stop_s * ATTEMPT_SHARE)]
@@ -382,7 +384,7 @@ class Guard:
     def _wake(self, now: float) -> float:
         times = [self._watch_at, self.holds_until(), self.until, self._alone_since + LINGER_S]
         times += [self._feed_at] if self._watchdog.armed and self.holds(now) else []
-        times += [self._list_at] if not self._listing and (self.book or self.book.known or self._stopping) else []
+        times += [self._list_at] if not self._listing and self._wants_list() else []
         times += [self._look_at] if self._storage and not self._looking else []
         times += [self._tell_at] if self._has_client else []
         times += [self._save_again] if self._save_error else []

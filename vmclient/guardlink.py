@@ -117,7 +117,8 @@ class GuardLink:
                 return came
             for word in words:
                 if not isinstance(word, Here):
-                    self._inbox.put(GuardSaid(word))
+                    if came:
+                        self._inbox.put(GuardSaid(word))
                 elif word.setup == self._setup.digest:
                     came = True
                     with self._guarding:

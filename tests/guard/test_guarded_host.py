@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -9,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from common.blockfile import read_block, write_block
+from common.leases import Terms
 from common.protocol import ExecErr, ExecVal
+from common.storagebeat import Beat, Claim, beat_path, claim_path
+from plugins.sim_world import Failure
 from tests.client.farm import VmBus, until
-from tests.guard.farm import TERMS, GuardedHost, Leader
+from tests.guard.farm import HOST, PATIENT, TERMS, GuardedHost, Leader
 
 pytestmark = pytest.mark.slow
 
@@ -30,9 +35,9 @@ def bus() -> Iterator[VmBus]:
 def start(bus: VmBus, tmp_path: Path) -> Iterator[Start]:
     ends: list[Callable[[], None]] = []
 
-    def begin(failover: str = "watchdog = none", vm: str = "mail1") -> tuple[GuardedHost, Leader]:
+    def begin(failover: str = "watchdog = none", vm: str = "mail1", terms: Terms = TERMS) -> tuple[GuardedHost, Leader]:
         """A host that holds a lease and runs a protected VM."""
-        leader = Leader(bus.port)
+        leader = Leader(bus.port, terms)
         host = GuardedHost(tmp_path, bus.port, failover)
         ends.extend((host.end, leader.close))
         (tmp_path / "state").mkdir(mode=0o700)
@@ -64,12 +69,12 @@ def test_without_a_manager_protected_vms_are_stopped_in_time_and_others_are_not(
 
 
 def test_a_client_that_is_killed_and_comes_back_costs_no_vm(start: Start) -> None:
-    host, leader = start()
+    host, leader = start(terms=PATIENT)
     host.kill()
     host.start()
     guard = host.guard()
     leader.ask_with(lambda ask: ask.protected == ("mail1",), "the new client does not know")
-    time.sleep(TERMS.lease_s + TERMS.stop_s)  # what would stop it has its time
+    time.sleep(PATIENT.lease_s + PATIENT.stop_s)  # what would stop it has its time
     assert host.domains() == ["mail1"]
     assert host.guard() == guard
 
@@ -89,7 +94,7 @@ def test_a_client_that_is_stopped_in_good_order_leaves_its_guard(start: Start) -
 
 
 def test_a_guard_that_is_killed_is_followed_by_another(start: Start) -> None:
-    host, leader = start()
+    host, leader = start(terms=PATIENT)
     guard = host.guard()
     assert guard is not None
     guard.kill()
@@ -97,4 +102,125 @@ def test_a_guard_that_is_killed_is_followed_by_another(start: Start) -> None:
     leader.ask_with(lambda ask: ask.protected == ("mail1",), "the new guard does not know")
     assert host.domains() == ["mail1"]
     leader.grants = False
+    host.gone_within(STOPPED_S + PATIENT.lease_s, "mail1")
+
+
+def test_what_the_leader_wants_protected_is_as_soon_as_it_is_there(start: Start) -> None:
+    host, leader = start(vm="")
+    leader.protected = ("moved1",)
+    host.by_hand("moved1")
+    host.by_hand("plain1")
+    leader.ask_with(lambda ask: ask.protected == ("moved1",), "the book does not hold it")
+    leader.grants = False
+    host.gone_within(STOPPED_S, "moved1")
+    assert host.domains() == ["plain1"]
+
+
+def test_a_book_that_is_damaged_is_not_guessed_at(start: Start) -> None:
+    host, leader = start(vm="")
+    host.kill()
+    guard = host.guard()
+    assert guard is not None
+    guard.kill()
+    (host.folder / "state" / "protected").write_bytes(b"{")
+    host.by_hand("some1")
+    host.start()
+    leader.ask_with(lambda ask: ask.protected == ("some1",), "it does not count as protected")
+
+
+def test_another_configuration_brings_another_guard_and_the_vms_notice_nothing(start: Start) -> None:
+    host, leader = start(terms=PATIENT)
+    before = host.guard()
+    host.kill(signal.SIGTERM)
+    host.conf.write_text(host.conf.read_text().replace("watchdog = none", "watchdog = auto"))
+    host.start()
+    host.says("was started with another setup: a new one takes over")
+    leader.ask_with(lambda ask: ask.protected == ("mail1",), "the new guard does not know")
+    assert host.guard() not in (None, before)
+    time.sleep(PATIENT.lease_s + PATIENT.stop_s)
+    assert host.domains() == ["mail1"]
+
+
+# --- watchdog -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_host_on_which_all_hangs_is_reset(start: Start) -> None:
+    host, leader = start("watchdog = sim")
+    leader.ask_with(lambda ask: ask.armed and ask.watchdog_s == TERMS.watchdog_s, "the watchdog is not armed")
+    guard = host.guard()
+    assert guard is not None
+    guard.suspend()
+    assert host.process is not None
+    host.process.send_signal(signal.SIGSTOP)
+    host.gone_within(TERMS.watchdog_s + 1.0, "mail1")
+
+
+def test_the_watchdog_is_armed_only_while_something_protected_runs(start: Start) -> None:
+    host, leader = start("watchdog = sim")
+    leader.ask_with(lambda ask: ask.armed, "the watchdog is not armed")
+    assert isinstance(leader.execute("vm-destroy", "mail1"), ExecVal)
+    leader.ask_with(lambda ask: not ask.armed and not ask.protected and ask.watchdog_s > 0, "the watchdog is not released")
+    guard = host.guard()
+    assert guard is not None
+    host.by_hand("plain1")
+    guard.suspend()
+    time.sleep(TERMS.watchdog_s + 0.5)
+    assert host.domains() == ["plain1"]
+
+
+def test_a_hypervisor_that_hangs_leaves_the_host_to_its_watchdog(start: Start) -> None:
+    host, leader = start("watchdog = sim")
+    leader.ask_with(lambda ask: ask.armed, "the watchdog is not armed")
+    for operation in ("list", "destroy"):
+        host.hypervisor.world.add_failure(Failure(operation, how="error", times=1000))
+    leader.grants = False
+    host.gone_within(TERMS.lease_s + TERMS.watchdog_s + 1.0, "mail1")
+
+
+# --- storage ------------------------------------------------------------------------------------------------------------------
+
+
+def storage(folder: Path, number: int = 0) -> Path:
+    """As the leader lays it out."""
+    shared = folder / "shared"
+    for path in (beat_path(shared, HOST), claim_path(shared, HOST)):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_block(Path(claim_path(shared, HOST)), Claim(HOST, number, 1, "m1").encode())
+    return shared
+
+
+def test_while_the_storage_answers_a_bus_that_is_gone_stops_nothing(start: Start, tmp_path: Path, bus: VmBus) -> None:
+    shared = storage(tmp_path)
+    host, leader = start(f"watchdog = none\nstorage = {shared}")
+    leader.ask_with(lambda ask: ask.storage, "it does not tell of its storage")
+    time.sleep(TERMS.beat_s)
+    bus.stop()
+    mark = Beat.decode(read_block(Path(beat_path(shared, HOST)))).mark
+    time.sleep(STOPPED_S + TERMS.storage_s)
+    assert host.domains() == ["mail1"]
+    assert Beat.decode(read_block(Path(beat_path(shared, HOST)))).mark != mark
+    storage(tmp_path, 7)
+    host.gone_within(TERMS.beat_s + TERMS.stop_s + 1.0, "mail1")
+    bus.start()
+    leader.ask_with(lambda ask: ask.stopped == 7, "it does not tell that it has obeyed")
+
+
+def test_a_storage_that_hangs_is_no_evidence(start: Start, tmp_path: Path) -> None:
+    shared = storage(tmp_path)
+    host, leader = start(f"watchdog = none\nstorage = {shared}")
+    leader.ask_with(lambda ask: ask.storage, "it does not tell of its storage")
+    claim = Path(claim_path(shared, HOST))
+    claim.unlink()
+    os.mkfifo(claim)  # whoever opens it waits for ever
+    leader.grants = False
+    host.gone_within(TERMS.storage_s + TERMS.beat_s + TERMS.lease_s + TERMS.stop_s + 1.0, "mail1")
+
+
+def test_an_empty_mount_point_is_no_storage(start: Start, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    host, leader = start(f"watchdog = none\nstorage = {shared}")
+    assert not leader.ask_with(lambda ask: True, "it does not ask").storage
+    leader.grants = False
     host.gone_within(STOPPED_S, "mail1")
+    assert not list(shared.iterdir())
