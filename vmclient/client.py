@@ -119,6 +119,7 @@ class Client:
             epoch=remembered.epoch,
             terms=kept.terms,
             book=kept.names,
+            known=kept.known,
         )
         self._guard = GuardLink(guard_setup(config, facts.boot_id), os.environ, self._inbox)
         bus = self._make_bus(config)

@@ -32,7 +32,7 @@ from vmclient.events import (
     ToGuard,
 )
 from vmclient.guardwords import Protect, Protected, Settled
-from vmclient.lease import Leases
+from vmclient.lease import PROTECT, RISKY, Leases
 
 QUEUE_MAX = 64  # executions that wait for a free slot or for their subject
 WAITING_MAX = 32  # requests attached to one execution
@@ -227,7 +227,9 @@ class Executions:
             one.answer = _failed(event.execution, "refused", why)
             one.move(State.ENDING)
             return [ToGuard(Settled(one.protects, event.execution)), Journal(event.execution, one.answer, now.wall)]
-        return [Run(execute.execution, execute.command, execute.parameters, execute.timeout_s)]
+        ours = {PROTECT} if execute.command in RISKY else set()
+        parameters = {name: value for name, value in execute.parameters.items() if name not in ours}
+        return [Run(execute.execution, execute.command, parameters, execute.timeout_s)]
 
     def done(self, event: RunDone, now: Moment) -> list[Effect]:
         one = self._open.get(event.execution)

@@ -16,6 +16,7 @@ from common.config.differences import differences
 from common.config.model import ClientConfig, PropertyConfig
 from common.envelope import Envelope
 from common.leases import Terms
+from common.leasewords import WORDS
 from common.protocol import (
     ClbControl,
     Control,
@@ -96,15 +97,17 @@ class Host:
         epoch: int = 0,
         terms: Terms | None = None,
         book: tuple[str, ...] = (),
+        known: tuple[str, ...] | None = None,
     ) -> None:
-        """`terms`, `book`: as the guard's file has them."""
+        """`terms`, `book`, `known`: as the guard's file has them."""
         self.config = config
         self.facts = facts
         self.epoch = epoch
         self.phase = phase(config.name)
         self.properties = Properties(config.name)
         self.properties.configure(_all_properties(config), now)
-        self.leases = Leases(config.name, facts.boot_id, now, terms if config.hypervisor.engine != "none" else None, book)
+        terms = terms if config.hypervisor.engine != "none" else None
+        self.leases = Leases(config.name, facts.boot_id, now, terms, book, known)
         self.witness = Witness(config.failover, now.mono, epoch)
         self.executions = Executions(config, {name: Ended(at) for name, at in (ended or {}).items()}, leases=self.leases)
         self._fetches = Fetches()
@@ -148,8 +151,9 @@ class Host:
     def _arrived(self, event: Arrived, now: Moment) -> list[Effect]:
         envelope = event.envelope
         self.epoch = max(self.epoch, envelope.epoch)
-        self.witness.heard_epoch(self.epoch)
         message = envelope.message
+        if not isinstance(message, Control) or message.verb != WORDS:  # who asks for our word has not led yet
+            self.witness.heard_epoch(envelope.epoch)
         if isinstance(message, GetProp):
             return [self._answer(message.names or tuple(self.properties.by_name), not message.names, envelope.id, now)]
         if isinstance(message, FetchProp):

@@ -20,6 +20,7 @@ NEVER = float("inf")
 SENT_MAX = 64  # askings remembered
 RISKY = ("vm-start", "vm-restore", "vm-unpause", "vm-migrate", "vm-save", "vm-reboot")
 """What brings a VM to life, or may: after a migration or a save that fails it runs on, a reboot takes it away for a moment."""
+PROTECT = "protect"  # a parameter of these, besides that of a definition: for us, the command does not know it
 PROPERTY = PropertyConfig("lease", "lease", Where("built in"), ticks=10.0, push="on_change")
 
 
@@ -33,9 +34,17 @@ class Sent:
 
 
 class Leases:
-    """`terms`: the last that a leader told, kept over a restart. `book`: what the guard's file says."""
+    """`terms`, `book`, `known`: what the guard's file says, which the last leader told and which outlives a restart."""
 
-    def __init__(self, name: str, boot_id: str, now: Moment, terms: Terms | None, book: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        boot_id: str,
+        now: Moment,
+        terms: Terms | None,
+        book: tuple[str, ...] = (),
+        known: tuple[str, ...] | None = None,
+    ) -> None:
         self._name = name
         self._boot_id = boot_id
         self.terms = terms
@@ -45,7 +54,7 @@ class Leases:
         self._storage = 0  # of the asking that was granted
         self._sent: deque[Sent] = deque(maxlen=SENT_MAX)
         self._ask_at = now.mono
-        self._known: tuple[str, ...] | None = None
+        self._known = known
         self._kept_book = book
         self.guard: Status | None = None
         self._guard_started = False
@@ -62,7 +71,7 @@ class Leases:
             return ""
         definition = execute.parameters.get("definition")
         said = isinstance(definition, dict) and definition.get("protect") is True
-        said = said or execute.parameters.get("protect") is True
+        said = said or execute.parameters.get(PROTECT) is True
         return vm if said or vm in self.book or vm in (self._known or ()) else ""
 
     @property

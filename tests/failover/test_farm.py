@@ -48,7 +48,7 @@ FENCE_SH = """\
 while read -r line; do case "$line" in action=*) action=${line#action=};; port=*) port=${line#port=};; esac; done
 echo "$action $port" >> %(folder)s/fenced
 [ "$action" = off ] || exit 2
-exec %(python)s -m plugins.sim --folder %(folder)s/simfarm power-off "$port"
+%(python)s -m plugins.sim %(folder)s/simfarm "$port" destroy mail1 || true  # its watchdog may have been faster
 """
 BROKEN_SH = """\
 #!/bin/sh

@@ -257,6 +257,8 @@ class Dispatch:
         vm = self._m.definitions.get(task.vm)
         if task.op == "start" and vm is not None:
             parameters["definition"] = to_wire(vm)
+        if task.op == "restore" and vm is not None and vm.protect:
+            parameters["protect"] = True  # safety: the host must not take it for one that needs no lease
         if task.op == "migrate":
             parameters["target"] = task.target
         return parameters
