@@ -24,7 +24,9 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True)
     _failover(commands.add_parser("failover", help="plays a scenario of a farm: what dies, is cut off, comes back"))
-    _chaos(commands.add_parser("chaos", help="random faults; after each step no protected VM runs twice, after the last all run"))
+    _chaos(
+        commands.add_parser("chaos", help="random faults; after each step no protected VM runs twice, after the last all run")
+    )
     batch = commands.add_parser(
         "batch",
         help="policies for environments on a trace of batch jobs",

@@ -1,4 +1,4 @@
-"""The bus: one total order, views, private addresses; links that stall, networks that are cut, death and restart of its daemons.
+"""The bus: one total order, views, private addresses; links that stall, networks that are cut, its death and restart.
 
 What a session sends travels to the bus, is put in order there, and travels to each receiver. A link that is cut holds up what
 is on it, as TCP does: when it heals in time all arrives late, when the bus or the daemon has given the session up it is lost.
@@ -170,7 +170,7 @@ class Bus:
 
     def split(self, parts: list[Collection[str]]) -> None:
         """Its daemons hear each other no more: each part goes on for itself."""
-        sides = {}
+        sides: dict[str, int] = {}
         for part in parts:
             self._sides += 1
             sides |= dict.fromkeys(part, self._sides)

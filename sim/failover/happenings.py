@@ -91,7 +91,7 @@ def unhang(world: World, name: str) -> None:
 
 
 def slow(world: World, name: str, seconds: str, part: str = "") -> None:
-    """What a daemon hears it takes in so much later; `out`: what it decides it does so much later; `bus`: its way to the bus."""
+    """What a daemon hears it takes in later; `out`: what it decides it does later; `bus`: its way to the bus."""
     if part == "bus":
         link = world.bus.links[name]
         link.up_s = link.down_s = float(seconds)
@@ -115,7 +115,7 @@ def clock(world: World, name: str, seconds: str) -> None:
 
 
 def cut(world: World, *words: str) -> None:
-    """NAME: from the bus (`out`, `in`: one direction); NAME storage; HOST HOST: between two hosts; A B | C D: the bus itself."""
+    """NAME: from the bus (`out`, `in`: one direction); NAME storage; HOST HOST: between hosts; A B | C D: the bus."""
     if "|" in words:
         parts = " ".join(words).split("|")
         world.bus.split([part.split() for part in parts])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from common.bus.contract import Closed, Opened
 from common.config.model import ClientConfig, GuardConfig, HypervisorConfig, PropertyConfig, Where
 from common.core import Moment
-from common.envelope import Envelope, Opener, Rejected
+from common.envelope import Opener, Rejected
 from common.leases import Terms
 from common.protocol import GROUP_CLIENTS
 from sim.failover.bus import Item, Letter, Link
@@ -67,7 +67,14 @@ class ClientDaemon(Process):
         ended = {key: noted.at for key, noted in self._journal.items() if noted.answer is not None}
         kept = box.disk
         self.core = Host(
-            box.config, facts, now, begun=begun, ended=ended, epoch=self._epoch, terms=kept.terms, book=tuple(sorted(kept.names))
+            box.config,
+            facts,
+            now,
+            begun=begun,
+            ended=ended,
+            epoch=self._epoch,
+            terms=kept.terms,
+            book=tuple(sorted(kept.names)),
         )
         self.put(events.Loaded(("domains", "hypervisor"), dict.fromkeys(COMMANDS, "vm")))
         box.world.bus.connect(self.link)
@@ -206,9 +213,7 @@ class GuardDaemon(Process):
             self.begin()
             now, kept = self.clock.mono, box.disk
             until = kept.until if kept.boots == box.machine.boots else 0.0
-            self.core = Guard(
-                Book(kept.names, kept.known, now), kept.terms, now, until=until, storage=box.world.has_storage
-            )
+            self.core = Guard(Book(kept.names, kept.known, now), kept.terms, now, until=until, storage=box.world.has_storage)
             self.put(guarding.Tick())
         self._connect()
 
@@ -354,7 +359,9 @@ class Disk:
 class HostBox:
     """One host, all of it."""
 
-    def __init__(self, world: World, name: str, *, memory_mib: int = 8192, witness: bool = False, groups: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, world: World, name: str, *, memory_mib: int = 8192, witness: bool = False, groups: tuple[str, ...] = ()
+    ) -> None:
         self.world = world
         self.name = name
         self.clock = HostClock(world.timeline)

@@ -1,4 +1,4 @@
-"""Envelopes as values: what a Sealer makes, without the signature. The message goes through its wire form, so nobody shares it."""
+"""Envelopes as values: what a Sealer makes, without the signature. Messages go through their wire form: nobody shares one."""
 
 from __future__ import annotations
 

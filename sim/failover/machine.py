@@ -237,7 +237,10 @@ class Machine:
                 self._remove(vm, "cleared away")
             elif dom is not None:
                 what = f"there is a domain of this name already, {dom.state}; nothing was started"
-                done(f"{vm} on {self.name}: {what if dom.ours else 'the domain of this name is not ours, it was not touched'}", None)
+                done(
+                    f"{vm} on {self.name}: {what if dom.ours else 'the domain of this name is not ours, it was not touched'}",
+                    None,
+                )
                 return
             if self.broken:
                 done(f"{vm} on {self.name}: {self.broken}", None)

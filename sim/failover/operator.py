@@ -1,4 +1,4 @@
-"""`vmctl` in a scenario: its words -> operation and arguments of the control socket (docs/design/0004). Only what a scenario needs."""
+"""`vmctl` in a scenario: its words -> operation and arguments of the control socket (docs/design/0004). Not all of vmctl."""
 
 from __future__ import annotations
 

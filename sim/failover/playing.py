@@ -61,6 +61,7 @@ def calm(story: Story) -> tuple[str, ...]:
         return tuple(f"{name} does not run: {story.state(name)}" for name in missing if name not in excused)
     for _ in range(3):
         if missing and not world.faults:
+            world.wait(LOOK_S * 2)  # a person does not try again at once
             story.run(f"vmctl vm start {' '.join(missing)}", [])
             missing = _until_all_run(story, OPERATOR_S)
     return tuple(f"{name} does not run, though an operator starts it: {story.state(name)}" for name in missing)

@@ -1,4 +1,4 @@
-"""Fence devices: each host hangs on one that cuts its power, says that it cannot, or says nothing; and may be cut off itself."""
+"""Fence devices: a host hangs on one that cuts its power, says that it cannot, or says nothing."""
 
 from __future__ import annotations
 

@@ -112,7 +112,9 @@ def _hang(dice: random.Random, farm: Farm) -> list[str]:
 
 def _cut(dice: random.Random, farm: Farm) -> list[str]:
     name, way = dice.choice(farm.daemons), dice.choice(("", "", " out", " in"))
-    healed = [f"wait {dice.choice((dice.uniform(0, 3), dice.uniform(1, 12))):.2f}", f"heal {name}"] if dice.random() < 0.6 else []
+    healed = (
+        [f"wait {dice.choice((dice.uniform(0, 3), dice.uniform(1, 12))):.2f}", f"heal {name}"] if dice.random() < 0.6 else []
+    )
     return [f"cut {name}{way}", *healed]
 
 
@@ -125,7 +127,10 @@ def _split(dice: random.Random, farm: Farm) -> list[str]:
     other = [name for name in farm.daemons if name not in one]
     if not one or not other:
         return ["heal bus"]
-    return [f"cut {' '.join(one)} | {' '.join(other)}", *([f"wait {dice.uniform(0, 8):.2f}", "heal bus"] if dice.random() < 0.6 else [])]
+    return [
+        f"cut {' '.join(one)} | {' '.join(other)}",
+        *([f"wait {dice.uniform(0, 8):.2f}", "heal bus"] if dice.random() < 0.6 else []),
+    ]
 
 
 def _bus(dice: random.Random, farm: Farm) -> list[str]:
@@ -143,7 +148,10 @@ def _storage(dice: random.Random, farm: Farm) -> list[str]:
     if not farm.storage:
         return []
     name, state = dice.choice((*farm.daemons, "all")), dice.choice(("cut", "hangs", "stale", "full"))
-    return [f"storage {name} {state}", *([f"wait {dice.uniform(0, 9):.2f}", f"storage {name} good"] if dice.random() < 0.6 else [])]
+    return [
+        f"storage {name} {state}",
+        *([f"wait {dice.uniform(0, 9):.2f}", f"storage {name} good"] if dice.random() < 0.6 else []),
+    ]
 
 
 def _cut_all(dice: random.Random, farm: Farm) -> list[str]:

@@ -1,4 +1,4 @@
-"""The shared storage: a beat of each host, a claim on each; it can be cut off, hang, be full, show old things. Blocks are values."""
+"""The shared storage: a beat of each host, a claim on each; it may be cut off, hang, be full, show old things."""
 
 from __future__ import annotations
 

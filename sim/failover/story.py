@@ -119,7 +119,7 @@ class Story:
             settings["memory_mib"] = int(options["memory"])
         if "watchdog" in options:
             settings["watchdog_s"] = float(options["watchdog"])
-        self.plan.hosts |= {name: settings for name in names}
+        self.plan.hosts |= dict.fromkeys(names, settings)
 
     def _managers(self, words: list[str]) -> None:
         self.plan.managers = tuple(words)
@@ -146,7 +146,9 @@ class Story:
     def _fence(self, words: list[str]) -> None:
         """fence NAME HOST ... [timeout=SECONDS]; the order is the order of levels."""
         (name, *hosts), options = _split(words)
-        device = FenceConfig(name, Where("fences.ini"), agent="fence_sim", hosts=tuple(hosts), timeout_s=float(options.get("timeout", 30)))
+        device = FenceConfig(
+            name, Where("fences.ini"), agent="fence_sim", hosts=tuple(hosts), timeout_s=float(options.get("timeout", 30))
+        )
         self.plan.fences = (*self.plan.fences, device)
 
     def _settings(self, words: list[str]) -> None:

@@ -92,7 +92,9 @@ class World:
 
     def keys(self) -> list[tuple[str, bytes, Role]]:
         """What every manager finds in its folders."""
-        managers: list[tuple[str, bytes, Role]] = [(name, name.encode().ljust(32, b"\0")[:32], "manager") for name in self.plan.managers]
+        managers: list[tuple[str, bytes, Role]] = [
+            (name, name.encode().ljust(32, b"\0")[:32], "manager") for name in self.plan.managers
+        ]
         return [*managers, *((name, name.encode().ljust(32, b"\0")[:32], "client") for name in self.plan.hosts)]
 
     def reach(self, one: str, other: str) -> Machine | None:
