@@ -115,6 +115,13 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Slept:
+    """The machine slept for so long, and the monotonic clock with it."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class GuardCame:
     """There is a connection with the guard of this host."""
 
@@ -155,6 +162,7 @@ Event = (
     | GuardGone
     | GuardFailed
     | GuardSaid
+    | Slept
 )
 
 

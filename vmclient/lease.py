@@ -160,6 +160,12 @@ class Leases:
         storage = bool(status.storage) if self.guard is not None else self._had_storage
         return Ask(self._n, self._boot_id, tuple(self.book), status.watchdog_s, status.armed, storage, status.stopped)
 
+    def slept(self, seconds: float) -> list[Effect]:
+        """safety: what was asked before is not counted from the right moment any more."""
+        self.until -= seconds
+        self._sent.clear()
+        return []
+
     def is_over(self, now: float) -> bool:
         return now >= self.until
 

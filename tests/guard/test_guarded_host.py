@@ -141,6 +141,17 @@ def test_another_configuration_brings_another_guard_and_the_vms_notice_nothing(s
     assert host.domains() == ["mail1"]
 
 
+def test_a_start_that_is_under_way_is_broken_off_when_the_lease_ends(start: Start) -> None:
+    host, leader = start()
+    host.hypervisor.world.add_failure(Failure("start", vm="slow1", how="hang"))
+    leader.grants = False
+    refused = leader.execute("vm-start", "slow1")
+    assert isinstance(refused, ExecErr)
+    assert refused.reason in ("the lease of this host is over", "this host holds no lease that lasts")
+    host.gone_within(STOPPED_S, "mail1")
+    until(lambda: not (host.folder / "state" / "protected").read_bytes().count(b"slow1"), "it stays in the book")
+
+
 # --- watchdog -----------------------------------------------------------------------------------------------------------------
 
 
