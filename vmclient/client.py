@@ -36,6 +36,7 @@ from vmclient.events import (
     Reload,
     Run,
     Send,
+    Slept,
     StartGuard,
     Stop,
     Tick,
@@ -48,6 +49,7 @@ from vmclient.host import Facts, Host
 from vmclient.journal import Journal as JournalFile
 from vmclient.journal import JournalFault
 from vmclient.setups import READER_DATA_BYTES, setup_of
+from vmclient.sleep import Sleep
 from vmclient.threads import Finish, IFaceDaemon, Inbox, ReaderDaemon, Reconfigure, Runner, moment
 from vmclient.trust import Trust
 
@@ -67,6 +69,7 @@ class Client:
         self._group_name = group_name
         self._inbox = Inbox()
         self._own_events: deque[Event] = deque()
+        self._sleep = Sleep()
 
     def serve(self, life: Life) -> int:
         """The body of the daemon; returns when it is to end. Raises CannotStart."""
@@ -140,7 +143,7 @@ class Client:
         try:
             return guard_files.load(state)
         except guard_files.BookFault as fault:
-            say("lease")(str(fault), "warning")
+            say("lease")(f"the book of protected VMs is left to the guard: {fault}", "warning")
             return guard_files.Kept()
 
     def _loop(self) -> None:
@@ -163,6 +166,9 @@ class Client:
         """The next event; Tick when it is time; None when only the watchdog wants to be fed."""
         wait_s = max(0.0, min(wake - time.monotonic(), self._life.alive_every_s, WAIT_S_MAX))
         event = self._inbox.get(wait_s)
+        if slept_s := self._sleep.slept_s():
+            self._own_events += [Slept(slept_s)] + ([event] if event is not None else [])
+            return self._own_events.popleft()
         if event is not None:
             return event
         return Tick() if time.monotonic() >= wake else None
@@ -179,7 +185,7 @@ class Client:
         elif isinstance(effect, ToGuard):
             self._guard.put(effect.word)
         elif isinstance(effect, StartGuard):
-            self._guard.want()
+            self._guard.want(anew=effect.anew)
         elif isinstance(effect, Reload):
             self._read_again()
 
@@ -206,6 +212,7 @@ class Client:
         setup = setup_of(config, READER_DATA_BYTES)
         self._readers.mailbox.put(Reconfigure(setup, config.parallel), beyond=True)
         self._runner.mailbox.put(Reconfigure(setup_of(config, 0), config.parallel), beyond=True)
+        self._guard.reconfigure(guard_setup(config, boot_id()))
         self._own_events.append(Reconfigured(config))
 
     def _groups(self, config: ClientConfig) -> list[str]:
@@ -223,7 +230,6 @@ class Client:
 def needs_restart(old: ClientConfig, new: ClientConfig) -> list[str]:
     """What a reload does not change in a running daemon, as sentences."""
     what = {"name": (old.name, new.name), "[bus]": (old.bus, new.bus), "[paths] state": (old.paths.state, new.paths.state)}
-    what["[failover]"] = (guard_setup(old, ""), guard_setup(new, ""))
     return [f"{key} has changed; it takes effect when vmclient is restarted" for key, (a, b) in what.items() if a != b]
 
 

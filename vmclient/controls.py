@@ -127,7 +127,7 @@ def _words(host: Host, control: Control, envelope: Envelope, now: Moment) -> lis
     if plea is None or plea.epoch != envelope.epoch:
         raise ControlFault("not understood")
     answer = host.witness.asked(envelope.sender, plea, now.mono)
-    return [Send(answer, to=(envelope.sender,), in_reply_to=envelope.id)] if answer is not None else []
+    return [Send(answer, in_reply_to=envelope.id)] if answer is not None else []  # a name is no place on the bus
 
 
 def _described(host: Host, one: Property, now: Moment) -> Value:

@@ -115,6 +115,13 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Slept:
+    """The machine slept for so long, and the monotonic clock with it."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class GuardCame:
     """There is a connection with the guard of this host."""
 
@@ -155,6 +162,7 @@ Event = (
     | GuardGone
     | GuardFailed
     | GuardSaid
+    | Slept
 )
 
 
@@ -188,7 +196,10 @@ class Abort:
 
 @dataclass(frozen=True, slots=True)
 class StartGuard:
-    """From now on there is to be a guard (vmclient/guard.py), until the client ends; it may outlive the client."""
+    """From now on there is to be a guard (vmclient/guard.py), until the client ends; it may outlive the client. `anew`: the one
+    that is there hangs, and is to be killed."""
+
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ from vmclient.guard_events import (
     Saved,
     Say,
     Seen,
+    Slept,
     Tick,
     Told,
     WakeAt,
@@ -66,12 +67,14 @@ from vmclient.guard_events import (
 from vmclient.guard_setup import GuardSetup
 from vmclient.guardwords import Here, Lines, WordsFault, from_client, line
 from vmclient.mailbox import Mailbox
+from vmclient.sleep import Sleep
 from vmclient.watchdog import SimWatchdog, Watchdog, device_of
 
 HYPERVISOR = "plugins.hypervisor_open"  # by name: the client's folder imports no plugin
 SIM_WATCHDOG = "plugins.sim_watchdog"
 WAIT_S_MAX = 5.0
 NOTES_MAX = 1000
+LAST_LINE_S = 1.0
 STACK_BYTES = 512 * 1024  # of a thread: there may be one for each domain, and memory is locked
 EXIT_RUNS_ALREADY = 3
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4  # mlockall(2)
@@ -90,7 +93,8 @@ class GuardProcess:
         self._inbox: Mailbox[Event] = Mailbox(1)
         self._own: deque[Event] = deque()
         self._disk: queue.Queue[Save | Remember] = queue.Queue()
-        self._notes: queue.Queue[Note] = queue.Queue(NOTES_MAX)
+        self._notes: queue.Queue[Note | None] = queue.Queue(NOTES_MAX)
+        self._logging = threading.Thread(target=self._say_notes, name="notes", daemon=True)
         self._selector = selectors.DefaultSelector()
         self._client: socket.socket | None = None
         self._lines = Lines()
@@ -113,18 +117,22 @@ class GuardProcess:
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._selector.register(self._inbox, selectors.EVENT_READ, self._take)
         threading.Thread(target=self._write, name="disk", daemon=True).start()
-        threading.Thread(target=self._say_notes, name="notes", daemon=True).start()
+        self._logging.start()
         self._note(Note(f"guards the protected VMs of {self._setup.host} (process {os.getpid()})"))
+        sleep = Sleep()
         wake = self._step(Tick())
         while not self._ended:
             wait_s = 0.0 if self._own else max(0.0, min(wake - time.monotonic(), WAIT_S_MAX))
-            for key, _ in self._selector.select(wait_s):
+            ready = self._selector.select(wait_s)
+            if slept_s := sleep.slept_s():
+                self._step(Slept(slept_s))
+            for key, _ in ready:
                 key.data()
             event = self._own.popleft() if self._own else Tick()
             wake = self._step(event)
         with contextlib.suppress(queue.Full):
-            self._notes.put_nowait(Note(""))
-        time.sleep(0.05)  # the last line of the log
+            self._notes.put_nowait(None)
+        self._logging.join(LAST_LINE_S)
 
     def asked_to_leave(self) -> None:
         """In a handler of a signal, which may interrupt anything: seen after WAIT_S_MAX at the latest."""
@@ -290,7 +298,7 @@ class GuardProcess:
             self._notes.put_nowait(note)
 
     def _say_notes(self) -> None:
-        while (note := self._notes.get()).text:
+        while (note := self._notes.get()) is not None:
             _log.log(getattr(logging, note.level.upper()), "%s", note.text)
 
 
@@ -355,7 +363,7 @@ def main() -> int:
     except BlockingIOError:
         return EXIT_RUNS_ALREADY
     for text in hardened():
-        _log.warning("%s", text)
+        _log.warning("not as safe as it could be: %s", text)
     importlib.import_module(HYPERVISOR)  # now, not when it is needed
     process = GuardProcess(setup, listening(setup.state), watchdog_of(setup))
     signal.signal(signal.SIGTERM, lambda *_: process.asked_to_leave())

@@ -34,15 +34,18 @@ from vmclient.guard_events import (
     Saved,
     Say,
     Seen,
+    Slept,
     Tick,
     Told,
     WakeAt,
     Watched,
 )
+from vmclient.guard_storage import Storage
 from vmclient.guardwords import Lease, Protect, Protected, Settled, Status
 
 NEVER = float("inf")
 ATTEMPT_SHARE = 0.5  # of stop_s: a list or a destruction may take so long before it is tried again
+DESTROY_MAX = 64  # domains at the same time, each by a process of xl; the next list shows what is left
 LIST_AGAIN_S = 0.2  # while domains are to be destroyed
 LIST_BEATS = 5  # otherwise a list so often
 FIRST_LOOK_S = 1.0  # a guard that has just started waits so long for its first look at the storage before it destroys anything
@@ -61,7 +64,6 @@ class Guard:
         self.terms = terms or Terms()
         self.n = 0
         self.until = until
-        self._storage = storage
         self._started = now
         self._has_client = False
         self._alone_since = now
@@ -75,18 +77,10 @@ class Guard:
         self._short = False  # it was armed for less than its whole time
         self._watch_at = now
         self._feed_at = now
+        self.storage = Storage(now, there=storage)
         self._look_at = now
         self._looking = False
         self._look_n = 0
-        self._look_began = -NEVER  # of the last whole look that found no claim: it holds from there
-        self._looked_at = -NEVER  # of the last whole look
-        self._storage_n = int(now * 1000)  # rises with each gap in the looks
-        self._has_looked = False
-        self._promised = -1  # the storage of which the leader knows, by the asking that it answered
-        self._look_error = ""
-        self.claim = 0
-        self._claim_at = -NEVER
-        self.stopped = 0
         self._listing = False
         self._list_at = now
         self._list_error = ""
@@ -102,13 +96,7 @@ class Guard:
 
     def holds_until(self) -> float:
         """The end of lease or storage, whichever is later."""
-        if self.claim:  # safety: who sees a claim does not hold by storage
-            return self.until
-        if (
-            self._promised != self._storage_n
-        ):  # safety: without a claim the leader waits only for hosts that it knows to have storage
-            return self.until
-        return max(self.until, self._look_began + self.terms.storage_s)
+        return max(self.until, self.storage.holds_until(self.terms))
 
     def holds(self, now: float) -> str:
         """By what protected VMs may run here now; empty: they may not."""
@@ -124,19 +112,17 @@ class Guard:
             self._watchdog.text,
             self._watchdog.timeout_s,
             self._watchdog.armed,
-            self._storage_n if self._has_looked else 0,
+            self.storage.n if self.storage.has_looked else 0,
             self.holds(now),
-            self.claim,
-            self.stopped,
+            self.storage.claim,
+            self.storage.stopped,
         )
 
     # --- events ---------------------------------------------------------------------------------------------------------------
 
     def step(self, event: Event, now: float) -> list[Effect]:
         """All that is to be done because of this event, in order; the last is a WakeAt."""
-        if self._has_looked and now >= self._looked_at + self.terms.storage_s:
-            self._has_looked = False
-            self._storage_n += 1
+        self.storage.passed(now, self.terms)
         effects = _handlers[type(event)](self, event, now)
         effects += self._watch(now)
         effects += self._stop(now)
@@ -171,6 +157,15 @@ class Guard:
         stays = f"it is asked to end, and stays for the protected VMs: {_names(self.book.sorted)}"
         return [Note(stays, "warning")] if self.book else []
 
+    def _slept(self, event: Slept, now: float) -> list[Effect]:
+        """safety: the leader's clock went on."""
+        self.until -= event.seconds
+        self.storage.slept(event.seconds)
+        return [
+            Note(f"this machine slept for {event.seconds:.1f} s, which the lease has lost", "warning"),
+            Remember(self.until),
+        ]
+
     def _told_by_client(self, event: Told, now: float) -> list[Effect]:
         word = event.word
         if isinstance(word, Lease):
@@ -193,7 +188,7 @@ class Guard:
         if word.n <= self.n:  # a client that has restarted knows less than we do
             return []
         self.n, self.until = word.n, word.until
-        self._promised = word.storage or -1
+        self.storage.promised = word.storage or -1
         return [Remember(self.until)]
 
     def _saved(self, event: Saved, now: float) -> list[Effect]:
@@ -232,9 +227,8 @@ class Guard:
             notes.append(Note(f"destroyed: {_names(left)}"))
         if self._stopping:
             notes += [each for domain in event.domains for each in self._destroy(domain, now)]
-        if self.claim and not self.book and event.began >= self._claim_at:  # safety: seen, not believed
-            notes.append(Note(f"claim {self.claim} of the leader is obeyed: nothing protected runs here"))
-            self.stopped, self.claim, self._look_began = self.claim, 0, -NEVER
+        if self.storage.claim and not self.book and event.began >= self.storage.claim_at:  # safety: seen, not believed
+            notes += self.storage.obeyed()
         self._list_at = now + self._list_every_s()
         return notes
 
@@ -246,7 +240,7 @@ class Guard:
         return self.terms.beat_s * (1 if self._stopping else LIST_BEATS)
 
     def _destroy(self, domain: Seen, now: float) -> list[Effect]:
-        if not self.book.protects(domain.vm) or domain.name in self._destroying:
+        if not self.book.protects(domain.vm) or domain.name in self._destroying or len(self._destroying) >= DESTROY_MAX:
             return []
         self._destroying.add(domain.name)
         return [Destroy(domain.name, self.terms.stop_s * ATTEMPT_SHARE)]
@@ -261,40 +255,28 @@ class Guard:
 
     def _looked(self, event: Looked, now: float) -> list[Effect]:
         self._looking = False
-        before, self._look_error = self._look_error, event.error
-        if event.error:
-            return [Note(f"storage: unknown ({event.error})", "warning")] if event.error != before else []
-        notes: list[Effect] = [Note("storage: known again")] if before else []
-        self._looked_at, self._has_looked = event.began, now < event.began + self.terms.storage_s
-        if event.claim and event.claim != self.stopped:
-            self._look_began = -NEVER  # safety: at once
-            if event.claim != self.claim:
-                self.claim, self._claim_at = event.claim, now
-                self._list_at = now
-                notes.append(Note(f"storage: the leader claims this host (claim {event.claim})", "warning"))
-        elif not event.claim and self._claim_is_over(now):
-            self.claim, self._look_began = 0, event.began
+        before = self.storage.claim
+        notes = self.storage.looked(event, now, self.terms, self.until - self.terms.lease_s if now < self.until else -NEVER)
+        if self.storage.claim != before:
+            self._list_at = now
         return notes
-
-    def _claim_is_over(self, now: float) -> bool:
-        """No claim lies there any more. safety: one that was seen stands, unless the leader granted a lease after it."""
-        return not self.claim or (now < self.until and self.until - self.terms.lease_s >= self._claim_at)
 
     # --- what follows, whatever the event was ---------------------------------------------------------------------------------
 
     def _ready(self, now: float) -> bool:
-        return not self._storage or self._looked_at > -NEVER or now >= self._started + FIRST_LOOK_S
+        return self.storage.is_known or now >= self._started + FIRST_LOOK_S
 
     def _stop(self, now: float) -> list[Effect]:
         """safety: without lease and storage all that is protected is destroyed, again and again until nothing is listed."""
-        stopping = not self.holds(now) and self._ready(now) and bool(self.book or self.book.known or self.claim)
+        stopping = not self.holds(now) and self._ready(now) and bool(self.book or self.book.known or self.storage.claim)
         if stopping == self._stopping:
             return []
         self._stopping, self._destroy_error = stopping, ""
         self._list_at = min(self._list_at, now)
         if not stopping or not self.book:
             return []
-        why = f"the leader claims them (claim {self.claim})" if self.claim else "neither lease nor storage holds"
+        claim = self.storage.claim
+        why = f"the leader claims them (claim {claim})" if claim else "neither lease nor storage holds"
         note = Note(f"{why}; protected VMs are destroyed: {_names(self.book.sorted)}", "error")
         return [note, *(each for vm in self.book.sorted for each in self._destroy(Seen(vm, vm), now))]
 
@@ -351,7 +333,7 @@ class Guard:
         return not self._saving and self._on_disk is not None and name in self._on_disk.names
 
     def _wants_list(self) -> bool:
-        return bool(self.book or self.book.known or self.claim or self._stopping)
+        return bool(self.book or self.book.known or self.storage.claim or self._stopping)
 
     def _list(self, now: float) -> list[Effect]:
         if self._listing or now < self._list_at or not self._wants_list():
@@ -360,7 +342,7 @@ class Guard:
         return [List(self.terms.stop_s * ATTEMPT_SHARE)]
 
     def _look(self, now: float) -> list[Effect]:
-        if not self._storage or self._looking or now < self._look_at:
+        if not self.storage.there or self._looking or now < self._look_at:
             return []
         self._looking = True
         self._look_at = now + self.terms.beat_s
@@ -385,7 +367,7 @@ class Guard:
         times = [self._watch_at, self.holds_until(), self.until, self._alone_since + LINGER_S]
         times += [self._feed_at] if self._watchdog.armed and self.holds(now) else []
         times += [self._list_at] if not self._listing and self._wants_list() else []
-        times += [self._look_at] if self._storage and not self._looking else []
+        times += [self._look_at] if self.storage.there and not self._looking else []
         times += [self._tell_at] if self._has_client else []
         times += [self._save_again] if self._save_error else []
         times += [self._started + FIRST_LOOK_S, *([self.until - self.terms.beat_s] if self._asked else [])]
@@ -400,6 +382,7 @@ _handlers: dict[type, Callable[[Guard, Any, float], list[Effect]]] = {
     Came: Guard._came,
     Gone: Guard._gone,
     Leave: Guard._leave,
+    Slept: Guard._slept,
     Told: Guard._told_by_client,
     Saved: Guard._saved,
     Watched: Guard._watched,

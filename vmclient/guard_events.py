@@ -29,6 +29,13 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
+class Slept:
+    """The machine slept for so long, and our clock with it."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """The client says something."""
 
@@ -86,7 +93,7 @@ class Looked:
     error: str = ""
 
 
-Event = Came | Gone | Leave | Told | Saved | Watched | Listed | Destroyed | Looked | Tick
+Event = Came | Gone | Leave | Slept | Told | Saved | Watched | Listed | Destroyed | Looked | Tick
 
 
 # --- effects ------------------------------------------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ from vmclient.events import (
     Reload,
     RunDone,
     Send,
+    Slept,
     Stop,
     Tick,
     WakeAt,
@@ -60,12 +61,12 @@ from vmclient.executions import Ended, Executions
 from vmclient.fetches import Fetch, Fetches
 from vmclient.guardwords import Protected, Status
 from vmclient.lease import Leases, Witness
-from vmclient.properties import NEVER, Properties, Property, phase, said, size_bytes
+from vmclient.properties import NEVER, Properties, Property, phase, said
+from vmclient.pushing import Pushing
 
 PROTOCOL = 1
 DOMAINS = "domains"  # the property that commands on virtual machines change
 FETCH_MARGIN_S = 5.0  # beyond the longest time-out: waiting for a worker, killing one
-PUSH_TOGETHER_S = 0.25  # readings pushed while others are being read wait this long, to go out in one message
 LATER_MAX = 1000  # answers that were asked to come with jitter
 JOURNAL_KEEP_S = 2 * 86_400.0
 FORGET_EVERY_S = 3600.0
@@ -119,9 +120,7 @@ class Host:
         self._beats = 0
         self._reloads: list[int] = []
         self._later: list[tuple[float, Effect]] = []
-        self._push_at = NEVER
-        self._push_bytes = float(config.push_bytes_per_s_max)
-        self._push_mono = now.mono
+        self._pushing = Pushing(config.push_bytes_per_s_max, now.mono)
         self._forget_at = now.mono + FORGET_EVERY_S
         self._begun = dict(begun or {})
         self._greeted: dict[str, float] = {}  # manager -> when; only keys we trust come this far, so it stays small
@@ -138,7 +137,7 @@ class Host:
             self._fetches.next_due(),
             self.executions.next_due(),
             self._beat_due(),
-            self._push_at,
+            self._pushing.at,
             self._forget_at,
             self._stop_by,
             self.leases.next_due(),
@@ -263,6 +262,9 @@ class Host:
     def _guard_failed(self, event: GuardFailed, now: Moment) -> list[Effect]:
         return self.leases.failed(event)
 
+    def _slept(self, event: Slept, now: Moment) -> list[Effect]:
+        return self.leases.slept(event.seconds)
+
     def _guard_said(self, event: GuardSaid, now: Moment) -> list[Effect]:
         if isinstance(event.word, Protected):
             return self.executions.protected(event.word, now)
@@ -368,39 +370,14 @@ class Host:
         if now.mono >= self._forget_at:
             self._forget_at = now.mono + FORGET_EVERY_S
             self.executions.forget(now.wall - JOURNAL_KEEP_S)
-        effects += self._push(now)
+        self._pushing.rate = float(self.config.push_bytes_per_s_max)
+        effects += self._pushing.due(self.properties, now) if self._connected else self._pushing.rest()
         if self._stopping and not self._stopped and (not self.executions.active or now.mono >= self._stop_by):
             self._stopped, self._stop_by = True, NEVER
             if self.executions.active:
                 effects.append(Note(f"{self.executions.active} running commands are interrupted", "warning", "runner"))
             effects.append(Stop(self._stopping))
         return effects
-
-    def _push(self, now: Moment) -> list[Effect]:
-        """Sends what changed, as far as push_bytes_per_s_max goes; the rest waits, and only its newest value goes out."""
-        unsent = self.properties.unsent() if self._connected else []
-        if not unsent:
-            self._push_at = NEVER
-            return []
-        if self._push_at == NEVER:
-            self._push_at = now.mono + PUSH_TOGETHER_S
-        if now.mono < self._push_at and any(one.reading for one in self.properties.by_name.values()):
-            return []
-        rate = float(self.config.push_bytes_per_s_max)
-        self._push_bytes = min(rate, self._push_bytes + rate * (now.mono - self._push_mono))
-        self._push_mono = now.mono
-        taken: list[Property] = []
-        for one in unsent:
-            if self._push_bytes <= 0:
-                break
-            self._push_bytes -= size_bytes(one.reading_at(now))
-            one.unsent, one.told_mono = False, one.read_mono or -NEVER
-            taken.append(one)
-        self._push_at = NEVER if len(taken) == len(unsent) else now.mono + max(0.05, -self._push_bytes / rate)
-        readings = tuple(one.reading_at(now) for one in taken)
-        if not readings:
-            return []
-        return [Send(said(readings[0]) if len(readings) == 1 else PropList(readings=readings))]
 
     def _beat_due(self) -> float:
         """Up to a tenth earlier than needed, so that clients that started at once drift apart."""
@@ -445,4 +422,5 @@ _handlers: dict[type, Callable[[Host, Any, Moment], list[Effect]]] = {
     GuardGone: Host._guard_gone,
     GuardFailed: Host._guard_failed,
     GuardSaid: Host._guard_said,
+    Slept: Host._slept,
 }

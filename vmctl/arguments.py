@@ -7,6 +7,7 @@ import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
+from vmctl.arguments_failover import add_failover, add_why
 from vmctl.arguments_images import add_images
 from vmctl.arguments_vms import add_hosts, add_vms
 from vmctl.completion import SHELLS, Completer
@@ -23,7 +24,7 @@ TARGETs are names of clients, names of groups, or patterns like 'web*'; `all` is
 Lengths of time are written 90s, 15m, 2h, 1h30m or 1d."""
 CONTROL_VERBS = ("ping", "hello", "reload", "set-ticks", "pause", "resume", "properties", "history", "shutdown")
 EVENT_KINDS = (
-    "client", "manager", "request", "trigger", "firing", "silence", "key", "reload", "notify", "refused", "vm",
+    "client", "manager", "request", "trigger", "firing", "silence", "key", "reload", "notify", "refused", "vm", "failover",
 )  # fmt: skip
 EVENTS_DEFAULT = 50
 
@@ -70,6 +71,8 @@ def parser() -> ArgumentParser:
     _add_keys(commands)
     add_vms(commands)
     add_hosts(commands)
+    add_failover(commands)
+    add_why(commands)
     add_images(commands)
     _add_rest(commands)
     return top

@@ -49,7 +49,7 @@ class ClaimFiles:
             for name in _names(folder / FOLDER / BEATS):
                 if (beat := _beat(folder, name)) is not None:
                     beats[name] = beat.mark
-            for name in _names(folder / FOLDER / CLAIMS) if (folder / FOLDER / CLAIMS).exists() else ():
+            for name in _names(folder / FOLDER / CLAIMS):
                 if (claim := _claim(folder, name)) is not None:
                     claims[name] = claim.number
         except OSError as fault:
@@ -58,6 +58,9 @@ class ClaimFiles:
 
 
 def _names(folder: Path) -> list[str]:
+    """None where nobody has written yet; the storage itself must be there."""
+    if not folder.exists() and folder.parent.parent.is_dir():
+        return []
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
@@ -83,6 +86,8 @@ def _write(job: WriteClaim) -> ClaimWritten:
     claim = Claim(job.host, job.number, job.epoch, job.leader)
     path = Path(claim_path(job.folder, job.host))
     try:
+        if not job.folder.is_dir():
+            return ClaimWritten(job.host, job.number, f"{job.folder} is not there: is it mounted?")
         path.parent.mkdir(parents=True, exist_ok=True)
         write_block(path, claim.encode())
         back = Claim.decode(read_block(path))

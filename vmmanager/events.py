@@ -242,7 +242,7 @@ class Note:
 @dataclass(frozen=True, slots=True)
 class Record:
     """One row of the event history. Kinds: client, manager, request, trigger, firing, silence, key, reload, notify, refused,
-    vm."""
+    vm, failover."""
 
     at: float  # wall clock
     kind: str

@@ -200,6 +200,15 @@ def test_with_a_damaged_book_all_of_ours_is_protected() -> None:
     assert world.domains == set()
 
 
+def test_a_machine_that_slept_has_lost_that_time() -> None:
+    """Its clock stood still meanwhile, the leader's did not."""
+    world = running()
+    world.grant()
+    world.step(ev.Slept(TERMS.lease_s + 1))
+    world.after(1)
+    assert world.domains == set()
+
+
 # --- storage ------------------------------------------------------------------------------------------------------------------
 
 

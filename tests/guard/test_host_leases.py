@@ -22,6 +22,7 @@ from vmclient.events import (
     Journaled,
     Run,
     RunDone,
+    Slept,
     StartGuard,
     ToGuard,
 )
@@ -231,6 +232,17 @@ def test_when_the_lease_ends_what_starts_a_protected_vm_is_stopped() -> None:
     assert host.found(Abort) == [Abort("e1", "the lease of this host is over")]
     host.after(1)
     assert not host.found(Abort)
+
+
+def test_what_was_asked_before_the_machine_slept_brings_no_lease_after_it() -> None:
+    host = Guarded()
+    host.grant()
+    host.step(GuardCame())
+    host.guard()
+    ask = host.until_ask()
+    host.step(Slept(60.0))
+    host.grant(("xen1", ask.n))
+    assert host.told(Lease)[-1].until < host.mono
 
 
 def test_a_new_guard_hears_what_is_being_started() -> None:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from common.config.model import VmConfig
 from vmmanager.context import Refused
 from vmmanager.events import Asked
+from vmmanager.failover import timeline as times
+from vmmanager.failover.capacity import check
 from vmmanager.failover.fencing import levels
 from vmmanager.failover.hosts import PROVED, Host
-from vmmanager.words import needed, word
+from vmmanager.vms import keeper
+from vmmanager.vms.answers import placement
+from vmmanager.vms.records import Record
+from vmmanager.words import needed, number, word
 
 if TYPE_CHECKING:
     from vmmanager.manager import Manager
 
+FAILURES_MAX = 16
 Run = Callable[["Manager", Asked], None]
 
 
@@ -64,6 +72,93 @@ def _host_row(manager: Manager, host: Host) -> dict[str, Any]:
         "fenced": watch.fences.last.get(host.name, []),
         "maintenance": watch.maintenance(host.name) or None,
     }
+
+
+def timeline(manager: Manager, asked: Asked) -> None:
+    """The proof for the configured numbers."""
+    config, watch = manager.context.config, manager.failover
+    watchdog_s = max((host.watchdog_s for host in watch.hosts.values()), default=0.0)
+    terms = config.failover.terms
+    parts = {
+        "a host dies": times.by_time(terms, watchdog_s, storage=False),
+        "the same, where it has storage": times.by_time(terms, watchdog_s, storage=True) if config.failover.storage else [],
+        "with a fence device": times.by_fence(terms) if config.fences else [],
+        "what the host itself does meanwhile": times.of_the_host(terms, watchdog_s),
+        "the leader dies": times.of_the_leader(terms),
+    }
+    manager.context.reply(
+        asked.call,
+        {
+            "terms": asdict(terms),
+            "watchdog_s": watchdog_s or terms.watchdog_s,
+            "parts": [{"name": name, "steps": [asdict(step) for step in steps]} for name, steps in parts.items() if steps],
+        },
+    )
+
+
+def capacity(manager: Manager, asked: Asked) -> None:
+    """N+r: does every protected VM find a host when r hosts die?"""
+    m, most = manager.machines, int(number(asked, "hosts", manager.context.config.failover.failures_to_tolerate, FAILURES_MAX))
+    m.dispatch.rooms.refresh()
+    report = check(m.relations, m.dispatch.rooms.all(), most)
+    manager.context.reply(
+        asked.call,
+        {
+            "hosts": most,
+            "failures": [{"hosts": list(each.hosts), "left": each.left} for each in report.failures],
+            "tried": report.tried,
+            "all": report.all,
+        },
+    )
+
+
+def why(manager: Manager, asked: Asked) -> None:
+    """Why a VM is where it is, why not elsewhere, why nothing happens: sentences, the most important first."""
+    m, name = manager.machines, needed(asked, "name")
+    vm, record = m.definitions.get(name), m.records.get(name) or Record(name)
+    if vm is None and not m.seen.where(name):
+        raise Refused("no-such", f"no VM is called {name}")
+    state, said = m.status(name), []
+    said.append(f"it is {state.state}: {state.why}")
+    if vm is not None:
+        said.append(f"it is wanted {keeper.wanted(record, vm)} by {record.wanted_by if record.wanted else 'vms.ini'}")
+    if task := m.tasks.by_vm.get(name):
+        said.append(f"{task.op} is {task.phase.value}, by {task.by}: {task.text}")
+    said += [
+        f"{text}: {why}"
+        for text, why in (
+            ("it is not started yet", m.waits.get(name, "")),
+            ("it is not started any more", record.failed),
+            ("it is held", record.held),
+            ("it died with", record.rescued),
+            ("before its last restart it ran on", record.home),
+        )
+        if why
+    ]
+    if vm is not None and vm.protect:
+        said += _protected(manager, vm, record)
+    elif vm is not None:
+        said.append("it is not protected (protect = yes): when its host dies nothing is done until the host is back")
+    rejected = placement(m, name, state) if vm is not None else None
+    manager.context.reply(
+        asked.call, {"name": name, "state": state.state, "host": state.host or None, "said": said, "placement": rejected}
+    )
+
+
+def _protected(manager: Manager, vm: VmConfig, record: Record) -> list[str]:
+    watch, said = manager.failover, []
+    for place in record.places:
+        host = watch.hosts.get(place)
+        if host is None:
+            said.append(f"{place} asks for no lease")
+            continue
+        more = host.told or (watch.why_not(host) if host.state not in ("online", "dead", "returned") else "")
+        said.append(f"{place} is {host.state}: {host.why}" + (f"; nothing is done: {more}" if more else ""))
+    if text := manager.guarding.why_not_start(vm):
+        said.append(f"it would not be started now: {text}")
+    if not watch.acting:
+        said.append(f"this manager does nothing: {manager.reign.authority.why_not(manager.context.now.mono)}")
+    return said
 
 
 # --- an operator's words --------------------------------------------------------------------------------------------------
@@ -168,6 +263,9 @@ def why_not_back(manager: Manager, vm: str) -> str:
 
 OPERATIONS: dict[str, tuple[Run, bool]] = {
     "ha-status": (status, False),
+    "ha-timeline": (timeline, False),
+    "ha-capacity": (capacity, False),
+    "vm-why": (why, False),
     "ha-arm": (arm, True),
     "ha-disarm": (disarm, True),
     "ha-confirm": (confirm, True),

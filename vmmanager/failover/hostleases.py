@@ -61,6 +61,7 @@ class HostLeases:
                 continue
             granted[name], host.answer = host.answer, 0
             host.granted_at = now
+            host.lapsed, host.lasts_until = now >= host.lasts_until, host.asked_at + self.terms.lease_s
             host.over_at = now + lease_over_s(self.longest)  # safety: not before any clock says that it is over
         if not granted:
             return None

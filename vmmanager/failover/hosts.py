@@ -92,6 +92,8 @@ class Host:
     answer: int = 0  # the asking to be answered, 0: none
     granted_at: float = float("-inf")
     over_at: float = float("inf")
+    lasts_until: float = float("-inf")  # about so long it holds what we granted last, as it counts
+    lapsed: bool = True  # it held none when that was granted
     leased: bool = False  # has ever asked for a lease: it is one of those that can keep one
     watchdog_s: float = 0.0
     storage: bool = False

@@ -21,6 +21,7 @@ class Guarding(Protection):
         self._m = machines
         watch.may_have, watch.names, watch.proved, watch.wanted = self.may_have, self.names, self._proved, self._wanted
         watch.maintenance = self._maintenance
+        watch.renewed = machines.look_at_waiting
         machines.protect(self)
 
     # --- asked by the part that orders VMs --------------------------------------------------------------------------------
@@ -71,6 +72,8 @@ class Guarding(Protection):
             return "it asks for no lease, and the VM is protected"
         if known.state != "online" or self._w.now >= known.over_at:
             return f"it holds no lease ({known.state})"
+        if self._w.now >= known.lasts_until - self._w.leases.terms.beat_s:
+            return "its lease is to be granted anew first"  # it would refuse
         return ""
 
     def may_order(self) -> bool:

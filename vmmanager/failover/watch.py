@@ -60,6 +60,7 @@ class Watch:
         self.names: Callable[[], Mapping[str, tuple[str, ...]]] = dict
         self.proved: Callable[[str], None] = lambda host: None  # said when a proof comes or goes
         self.maintenance: Callable[[str], str] = lambda host: ""
+        self.renewed: Callable[[], None] = lambda: None  # said when a host that held no lease is granted one
         self.wanted: Callable[[], bool] = lambda: False  # is any VM protected?
 
     @property
@@ -240,7 +241,7 @@ class Watch:
             self._look_at_claim(host, event.claims.get(name), event.began)
 
     def _look_at_claim(self, host: Host, lying: int | None, began: float) -> None:
-        if host.name in self._writing or not host.storage:
+        if host.name in self._writing:
             return
         if host.state == "claimed" and host.claim_at != NEVER:
             if lying == host.claim:
@@ -249,7 +250,7 @@ class Watch:
                 self._move(host, "lost", "the claim does not lie there any more")
                 host.claim, host.claim_at = 0, NEVER
         elif not host.claim and lying != 0 and (lying is None or host.state in UP):
-            self._write(host, 0)  # where none lies the host does not see the storage that we see
+            self._write(host, 0)  # where none lies the host does not see the storage that we see, and says that it has none
 
     def claim_written(self, event: ClaimWritten) -> None:
         host = self.hosts.get(event.host)
@@ -281,6 +282,8 @@ class Watch:
         self._look_at_storage()
         if grant := self.leases.grant(self.now, self._may_be_granted, self.names):
             self._send(grant)
+            if any(self.hosts[name].lapsed for name in grant.hosts):
+                self.renewed()
 
     def _may_be_granted(self, host: Host) -> bool:
         """safety: only to whom nothing stands against."""
@@ -309,7 +312,9 @@ class Watch:
         late = {
             name
             for name, host in self.hosts.items()
-            if host.leased and host.state not in PROVED and self.now - host.asked_at > LATE_BEATS * self.leases.terms.beat_s
+            if host.leased
+            and host.state not in PROVED
+            and self.now - max(host.asked_at, self.since) > LATE_BEATS * self.leases.terms.beat_s
         }
         among = [name for name, host in self.hosts.items() if host.leased and host.state not in PROVED]
         if self.restraint.watch(late, sorted(among), self.context.config.failover.storm_share):

@@ -192,8 +192,8 @@ class Machines:
     def _look(self, hosts: Iterable[str]) -> None:
         config, now = self.context.config, self.context.now.wall
         changed, names = self.seen.look(self.context.farm, hosts, config.stale_factor, now)
+        self._dirty |= names & (self.definitions.keys() | self.records.keys())
         if changed:
-            self._dirty |= names & (self.definitions.keys() | self.records.keys())
             self._dirty |= {name for name, record in self.records.items() if changed.intersection(record.places)}
             self._dirty |= self.waits.keys()
 
@@ -281,6 +281,10 @@ class Machines:
     def protect(self, protection: Protection) -> None:
         """By the part that knows which hosts are dead."""
         self.protection = self.seen.protection = protection
+
+    def look_at_waiting(self) -> None:
+        """What was in the way may be so no more."""
+        self._dirty |= self.waits.keys()
 
     def host_proved(self, host: str) -> None:
         """A host is proved to be dead, or is back: its VMs are looked at again, and what was asked of it is over."""

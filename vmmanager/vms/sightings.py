@@ -99,7 +99,10 @@ class Sightings:
             old, client = self.listings.get(host), farm.clients.get(host)
             new = self._listing(host, client, factor, now) if client and host in farm.hypervisors else None
             if new is not None:
+                was_awaited = (host, "") in self.ended
                 names |= self._told_since(new)
+                if was_awaited and (host, "") not in self.ended:
+                    changed.add(host)  # what was awaited of it is known now, be it the same list as before
             if new == old:
                 if new is not None:
                     self.listings[host] = new  # read again, the same
