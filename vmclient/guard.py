@@ -269,7 +269,9 @@ class GuardProcess:
             claim = Claim.decode(read_block(Path(claim_path(storage, host))))
             if claim.host != host:
                 raise BlockFault(f"{claim_path(storage, host)} is of {claim.host}")
-            write_block(Path(beat_path(storage, host)), Beat(host, self._setup.boot_id, effect.n).encode())
+            beat = Path(beat_path(storage, host))
+            beat.parent.mkdir(exist_ok=True)  # the claim is there, so the storage is
+            write_block(beat, Beat(host, self._setup.boot_id, effect.n).encode())
             claim = Claim.decode(read_block(Path(claim_path(storage, host))))
         except OSError as fault:
             return Looked(began, error=f"{fault.filename or storage}: {fault.strerror}")
