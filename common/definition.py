@@ -51,6 +51,7 @@ class _Definition(Struct, frozen=True):
     initrd: _Path = ""
     cmdline: _Text = ""
     native: _Path = ""
+    protect: bool = False
     networks: Annotated[tuple[_Network, ...], Meta(max_length=PARTS_MAX)] = ()
     disks: Annotated[tuple[_Disk, ...], Meta(max_length=PARTS_MAX)] = ()
 
@@ -86,6 +87,7 @@ def from_wire(name: str, definition: Mapping[str, Value]) -> VmConfig:
         networks=tuple(_network(one, about) for one in given.networks),
         disks=tuple(_disk(one, about) for one in given.disks),
         native=given.native,
+        protect=given.protect,
     )
     _check(vm, about)
     return vm

@@ -150,9 +150,21 @@ class Opener:
         role = self._verified(header, encoded, signature)
         _check_time(header, now)
         self._check_fresh(header)
-        message = self._message(header)
+        return self._admitted(header, role, self._message(header))
+
+    def admit(self, said: Envelope, now: float) -> Envelope:
+        """The checks beside signature and form, for who carries envelopes as values (sim/failover). Raises Rejected."""
+        if self.addresses.isdisjoint(said.to):
+            raise Rejected("not-addressed", said.sender, f"is for {', '.join(said.to[:5])}")
+        _check_time(said, now)
+        self._check_fresh(said)
+        return self._admitted(said, said.role, said.message)
+
+    def _admitted(self, header: _Header | Envelope, role: Role, message: Message) -> Envelope:
         self._check_role(header, role, message)
         self._remember(header)
+        if isinstance(header, Envelope):
+            return header
         return Envelope(
             header.sender, role, header.id, header.to, header.in_reply_to,
             header.created, header.ttl_s, header.epoch, message,
@@ -183,7 +195,7 @@ class Opener:
             raise Rejected("rejected-key", sender, f"the key of {sender} was rejected")
         return role
 
-    def _check_fresh(self, header: _Header) -> None:
+    def _check_fresh(self, header: _Header | Envelope) -> None:
         if header.id <= self._floors.get(header.sender, 0) or header.id in self._seen.get(header.sender, ()):
             raise Rejected("replayed", header.sender, f"message {header.id} of {header.sender} was received before")
 
@@ -194,7 +206,7 @@ class Opener:
         except protocol.ProtocolError as fault:
             raise Rejected("garbage", header.sender, str(fault)) from None
 
-    def _check_role(self, header: _Header, role: Role, message: Message) -> None:
+    def _check_role(self, header: _Header | Envelope, role: Role, message: Message) -> None:
         allowed = (*protocol.FROM_MANAGER, ClbControl) if role == "manager" else protocol.FROM_CLIENT
         if not isinstance(message, allowed):
             raise Rejected("not-its-to-say", header.sender, f"{protocol.kind(message)} from a {role}")
@@ -203,7 +215,7 @@ class Opener:
                 raise Rejected("old-epoch", header.sender, f"epoch {header.epoch}, now is {self.epoch}")
             self.epoch = header.epoch
 
-    def _remember(self, header: _Header) -> None:
+    def _remember(self, header: _Header | Envelope) -> None:
         ids = self._seen.setdefault(header.sender, set())
         ids.add(header.id)
         if len(ids) > WINDOW:  # a sender that says a million things costs us no more than one that says a hundred
@@ -212,7 +224,7 @@ class Opener:
             self._floors[header.sender] = old[-1]
 
 
-def _check_time(header: _Header, now: float) -> None:
+def _check_time(header: _Header | Envelope, now: float) -> None:
     age_s, sender = now - header.created, header.sender
     if not age_s <= header.ttl_s + SKEW_S:  # also true for NaN
         raise Rejected("expired", sender, f"made {age_s:.0f} s ago by the clock of {sender}, valid {header.ttl_s:.0f} s")

@@ -1,8 +1,8 @@
 """Runs one program without a shell: a time limit, an output limit, and its whole process group killed at the end of the time.
 
-For plugins, in their worker process. Standard input is empty. `detached`: what the program starts may outlive it (a service),
-so it gets a session of its own; otherwise its process group ends with it, and it dies with the worker. Output is UTF-8, what is
-not is replaced.
+For plugins, in their worker process, and for fence agents. Standard input is empty, or what is given. `detached`: what the
+program starts may outlive it (a service), so it gets a session of its own; otherwise its process group ends with it, and it
+dies with the worker. Output is UTF-8, what is not is replaced.
 """
 
 from __future__ import annotations
@@ -49,14 +49,19 @@ def run_program(
     output_bytes_max: int = 65_536,
     detached: bool = False,
     environment: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
 ) -> Finished:
     """Raises NotStarted. Never takes much longer than `timeout_s`."""
     with contextlib.ExitStack() as stack:
+        given = stack.enter_context(_nameless_file()) if stdin else None
+        if given is not None:
+            given.write(stdin)
+            given.seek(0)
         files = [stack.enter_context(_nameless_file()) for _ in range(2)] if detached else []
         try:
             process = subprocess.Popen(
                 list(argv),
-                stdin=subprocess.DEVNULL,
+                stdin=given if given is not None else subprocess.DEVNULL,
                 stdout=files[0] if detached else subprocess.PIPE,
                 stderr=files[1] if detached else subprocess.PIPE,
                 start_new_session=detached,

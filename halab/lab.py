@@ -95,6 +95,8 @@ class Lab:
         verb, *names = words
         if verb == "twice":
             return self._twice()
+        if verb == "where":
+            return 0, "\n".join(f"{vm} {' '.join(self.watch.places.get(vm, ()))}" for vm in names)
         if verb == "sleep":
             time.sleep(float(names[0]))
             return 0, ""

@@ -83,7 +83,7 @@ def _whole(lab: Lab, host: str) -> None:
 
 
 def _online(lab: Lab) -> set[str]:
-    return {row["name"] for row in lab.ask("host", "list") if row.get("state") == "online"}
+    return {row["name"] for row in lab.ask("clients") if row["state"] == "connected"}
 
 
 def line(death: Death, away: list[float]) -> str:

@@ -81,6 +81,8 @@ class Network:
         for holder in self._holders.values():
             holder.kill()
             holder.wait()
+        if self._holders:
+            _ip("link", "delete", BRIDGE)
         self._holders.clear()
 
 

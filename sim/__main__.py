@@ -1,4 +1,5 @@
-"""`vmsim`: simulators of whole farms. `vmsim batch` shows what the policies for environments would do on a trace of jobs."""
+"""`vmsim`: simulators of whole farms. `vmsim batch` shows what the policies for environments would do on a trace of jobs,
+`vmsim failover` and `vmsim chaos` what becomes of a farm when its parts fail."""
 
 from __future__ import annotations
 
@@ -9,8 +10,9 @@ from pathlib import Path
 from rich.console import Console
 
 from common.config.model import ConfigurationError
-from sim import arguments, table
+from sim import arguments, chaos, scenario, table
 from sim.batch import REFERENCES, Done, Plan, results, tasks
+from sim.failover.story import ScenarioFault, Story
 from sim.farm import Starved
 from sim.plots import draw
 from sim.swf import Trace, TraceFault, parse_split, read
@@ -22,11 +24,34 @@ def main(words: list[str] | None = None) -> int:
     wanted = arguments.parser().parse_args(words)
     screen = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     try:
+        if wanted.command == "failover":
+            return failover(wanted)
+        if wanted.command == "chaos":
+            return chaos.run(wanted.start, wanted.seeds, wanted.steps, wanted.processes, show=wanted.show)
         batch(wanted, screen)
-    except (TraceFault, ConfigurationError, Starved, ValueError, OSError) as fault:
+    except (TraceFault, ConfigurationError, Starved, ScenarioFault, ValueError, OSError) as fault:
         print(f"vmsim: {fault}", file=sys.stderr)
         return 2
     return 0
+
+
+def failover(wanted: argparse.Namespace) -> int:
+    """1: a VM ran twice in one of them. Raises ScenarioFault, OSError."""
+    code = 0
+    for path in wanted.scenario:
+        story = Story()
+        try:
+            told = scenario.tell(path.read_text(encoding="utf-8"), story.run)
+        except ScenarioFault as fault:
+            raise ScenarioFault(f"{path}: {fault}") from None
+        if wanted.rewrite:
+            path.write_text(told, encoding="utf-8")
+        else:
+            sys.stdout.write(told)
+        for wrong in story.world.faults if story.world else ():
+            print(f"vmsim: {path}: {wrong}", file=sys.stderr)
+            code = 1
+    return code
 
 
 def batch(wanted: argparse.Namespace, screen: Console) -> None:

@@ -22,7 +22,12 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         "vmsim", description="Simulates farms on a pretend clock, with the code that the daemons run."
     )
-    batch = top.add_subparsers(dest="command", required=True).add_parser(
+    commands = top.add_subparsers(dest="command", required=True)
+    _failover(commands.add_parser("failover", help="plays a scenario of a farm: what dies, is cut off, comes back"))
+    _chaos(
+        commands.add_parser("chaos", help="random faults; after each step no protected VM runs twice, after the last all run")
+    )
+    batch = commands.add_parser(
         "batch",
         help="policies for environments on a trace of batch jobs",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -35,6 +40,19 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="DIR", help="writes summary.csv, waits.csv, mix.csv; with matplotlib mix.png, waits.png"
     )
     return top
+
+
+def _failover(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scenario", type=Path, nargs="+", metavar="SCENARIO.txt")
+    parser.add_argument("--rewrite", action="store_true", help="write what is said now into the files, instead of showing it")
+
+
+def _chaos(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seeds", type=int, default=1000, metavar="N", help="so many schedules")
+    parser.add_argument("--start", type=int, default=1, metavar="S", help="the first of their numbers")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, metavar="N", help="of this machine, at work")
+    parser.add_argument("--steps", type=int, default=12, metavar="N", help="faults in one schedule")
+    parser.add_argument("--show", action="store_true", help="print each schedule as a scenario, and what came of it")
 
 
 def _load_options(group: argparse._ArgumentGroup) -> None:

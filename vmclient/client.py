@@ -21,8 +21,9 @@ from common.envelope import Opener, Sealer
 from common.keys import KeyFault, own_key, publish_local, raw_public
 from common.logs import LogFault
 from common.protocol import GROUP_CLIENTS
-from vmclient import seen
+from vmclient import guard_files, seen
 from vmclient.events import (
+    Abort,
     Asked,
     Effect,
     Event,
@@ -35,14 +36,20 @@ from vmclient.events import (
     Reload,
     Run,
     Send,
+    Slept,
+    StartGuard,
     Stop,
     Tick,
+    ToGuard,
     WakeAt,
 )
+from vmclient.guard_setup import GuardSetup
+from vmclient.guardlink import GuardLink
 from vmclient.host import Facts, Host
 from vmclient.journal import Journal as JournalFile
 from vmclient.journal import JournalFault
 from vmclient.setups import READER_DATA_BYTES, setup_of
+from vmclient.sleep import Sleep
 from vmclient.threads import Finish, IFaceDaemon, Inbox, ReaderDaemon, Reconfigure, Runner, moment
 from vmclient.trust import Trust
 
@@ -62,6 +69,7 @@ class Client:
         self._group_name = group_name
         self._inbox = Inbox()
         self._own_events: deque[Event] = deque()
+        self._sleep = Sleep()
 
     def serve(self, life: Life) -> int:
         """The body of the daemon; returns when it is to end. Raises CannotStart."""
@@ -72,6 +80,7 @@ class Client:
         out = life.thread("IFaceDaemon-out", self._face.transmit)
         life.thread("ReaderDaemon", self._readers.run)
         life.thread("Runner", self._runner.run)
+        life.thread("guard", self._guard.run)
         life.thread("stop", self._await_stop)
         life.ready(f"{len(self._config.properties)} properties, bus {self._config.bus.daemon}")
         try:
@@ -79,6 +88,7 @@ class Client:
         finally:
             self._readers.mailbox.put(Finish(), beyond=True)
             self._runner.mailbox.put(Finish(), beyond=True)
+            self._guard.finish()
             self._face.finish()
             out.join()
             self._face.bus.close()
@@ -101,8 +111,20 @@ class Client:
             say("runner")(
                 f"{state / 'executions'}: {journal.cut_bytes} bytes at its end were not whole and are cut off", "warning"
             )
+        kept = self._kept_book(state)
         facts = Facts(VERSION, boot_id(), now.wall, raw_public(key).hex())
-        self._host = Host(config, facts, now, begun=journal.begun, ended=journal.ended, epoch=remembered.epoch)
+        self._host = Host(
+            config,
+            facts,
+            now,
+            begun=journal.begun,
+            ended=journal.ended,
+            epoch=remembered.epoch,
+            terms=kept.terms,
+            book=kept.names,
+            known=kept.known,
+        )
+        self._guard = GuardLink(guard_setup(config, facts.boot_id), os.environ, self._inbox)
         bus = self._make_bus(config)
         for group in self._groups(config):
             bus.join(group)
@@ -114,6 +136,15 @@ class Client:
         self._runner = Runner(config, self._inbox, journal, os.environ)
         for warning in config.warnings:
             say("client")(str(warning), "warning")
+
+    @staticmethod
+    def _kept_book(state: Path) -> guard_files.Kept:
+        """What the guard has noted; a damaged book is the guard's to deal with."""
+        try:
+            return guard_files.load(state)
+        except guard_files.BookFault as fault:
+            say("lease")(f"the book of protected VMs is left to the guard: {fault}", "warning")
+            return guard_files.Kept()
 
     def _loop(self) -> None:
         wake = moment().mono
@@ -135,6 +166,9 @@ class Client:
         """The next event; Tick when it is time; None when only the watchdog wants to be fed."""
         wait_s = max(0.0, min(wake - time.monotonic(), self._life.alive_every_s, WAIT_S_MAX))
         event = self._inbox.get(wait_s)
+        if slept_s := self._sleep.slept_s():
+            self._own_events += [Slept(slept_s)] + ([event] if event is not None else [])
+            return self._own_events.popleft()
         if event is not None:
             return event
         return Tick() if time.monotonic() >= wake else None
@@ -146,8 +180,12 @@ class Client:
             say(effect.part)(effect.text, effect.level)
         elif isinstance(effect, Read):
             self._readers.mailbox.put(effect, beyond=True)  # as many as there are properties, at most
-        elif isinstance(effect, (Run, Journal, Recall)):
+        elif isinstance(effect, (Run, Abort, Journal, Recall)):
             self._runner.mailbox.put(effect, beyond=True)  # bounded by `parallel` and by the requests that were let in
+        elif isinstance(effect, ToGuard):
+            self._guard.put(effect.word)
+        elif isinstance(effect, StartGuard):
+            self._guard.want(anew=effect.anew)
         elif isinstance(effect, Reload):
             self._read_again()
 
@@ -174,6 +212,7 @@ class Client:
         setup = setup_of(config, READER_DATA_BYTES)
         self._readers.mailbox.put(Reconfigure(setup, config.parallel), beyond=True)
         self._runner.mailbox.put(Reconfigure(setup_of(config, 0), config.parallel), beyond=True)
+        self._guard.reconfigure(guard_setup(config, boot_id()))
         self._own_events.append(Reconfigured(config))
 
     def _groups(self, config: ClientConfig) -> list[str]:
@@ -192,6 +231,13 @@ def needs_restart(old: ClientConfig, new: ClientConfig) -> list[str]:
     """What a reload does not change in a running daemon, as sentences."""
     what = {"name": (old.name, new.name), "[bus]": (old.bus, new.bus), "[paths] state": (old.paths.state, new.paths.state)}
     return [f"{key} has changed; it takes effect when vmclient is restarted" for key, (a, b) in what.items() if a != b]
+
+
+def guard_setup(config: ClientConfig, boot: str) -> GuardSetup:
+    failover = config.failover
+    return GuardSetup(
+        config.name, boot, config.paths.state, VERSION, failover.watchdog, failover.storage, config.hypervisor, config.log
+    )
 
 
 def say(part: str) -> Callable[[str, str], None]:

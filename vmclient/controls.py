@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from common.envelope import Envelope
+from common.leasewords import LEASE, WORDS, Grant
 from common.protocol import ClbControl, Control, Value
+from common.words import Plea
 from vmclient.events import Effect, Moment, Note, Send
 from vmclient.properties import Property
 
@@ -105,6 +107,29 @@ def _shutdown(host: Host, control: Control, envelope: Envelope, now: Moment) -> 
     return [*_done(control, envelope), *host.stop(f"asked by {envelope.sender}", now)]
 
 
+def _lease(host: Host, control: Control, envelope: Envelope, now: Moment) -> list[Effect]:
+    """A grant to several hosts. It is not answered: the next asking says all."""
+    grant = Grant.of(control.arguments)
+    if grant is None or host.config.hypervisor.engine == "none":
+        return []
+    if envelope.epoch < host.epoch:  # safety: a leader that was deposed grants nothing
+        return [
+            Note(
+                f"a lease of {envelope.sender} is none: its epoch is {envelope.epoch}, now is {host.epoch}", "warning", "lease"
+            )
+        ]
+    return host.leases.granted(grant, now.mono)
+
+
+def _words(host: Host, control: Control, envelope: Envelope, now: Moment) -> list[Effect]:
+    """A leader asks for our word, which counts where this client is the witness."""
+    plea = Plea.of(control.arguments)
+    if plea is None or plea.epoch != envelope.epoch:
+        raise ControlFault("not understood")
+    answer = host.witness.asked(envelope.sender, plea, now.mono)
+    return [Send(answer, in_reply_to=envelope.id)] if answer is not None else []  # a name is no place on the bus
+
+
 def _described(host: Host, one: Property, now: Moment) -> Value:
     reading = one.reading_at(now)
     return {
@@ -148,4 +173,6 @@ VERBS: dict[str, Verb] = {
     "properties": _properties,
     "history": _history,
     "shutdown": _shutdown,
+    LEASE: _lease,
+    WORDS: _words,
 }

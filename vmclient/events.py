@@ -15,6 +15,7 @@ from common.core import Tick as Tick
 from common.core import WakeAt as WakeAt
 from common.envelope import Envelope
 from common.protocol import ExecErr, ExecVal, Message, Value
+from vmclient.guardwords import FromClient, FromGuard
 
 # --- events ---------------------------------------------------------------------------------------------------------------
 
@@ -113,6 +114,37 @@ class Asked:
     what: Literal["reload", "stop"]
 
 
+@dataclass(frozen=True, slots=True)
+class Slept:
+    """The machine slept for so long, and the monotonic clock with it."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class GuardCame:
+    """There is a connection with the guard of this host."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardGone:
+    """The connection has ended; another one comes by itself, or GuardFailed."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardFailed:
+    """No guard can be started or reached; it is tried again."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSaid:
+    """The guard says something."""
+
+    word: FromGuard
+
+
 Event = (
     Arrived
     | BusChanged
@@ -126,6 +158,11 @@ Event = (
     | Reconfigured
     | NotReconfigured
     | Asked
+    | GuardCame
+    | GuardGone
+    | GuardFailed
+    | GuardSaid
+    | Slept
 )
 
 
@@ -147,6 +184,29 @@ class Run:
     command: str
     parameters: dict[str, Value]
     timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """End a command that runs or waits, with all it started; RunDone comes as always."""
+
+    execution: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartGuard:
+    """From now on there is to be a guard (vmclient/guard.py), until the client ends; it may outlive the client. `anew`: the one
+    that is there hangs, and is to be killed."""
+
+    anew: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToGuard:
+    """Say this to the guard; dropped where it is not there: whatever counts is said again when it comes."""
+
+    word: FromClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,4 +260,4 @@ class Stop:
     reason: str
 
 
-Effect = Read | Run | Journal | Recall | Send | Note | WakeAt | Reload | Stop
+Effect = Read | Run | Abort | StartGuard | ToGuard | Journal | Recall | Send | Note | WakeAt | Reload | Stop

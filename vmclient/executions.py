@@ -16,7 +16,23 @@ import msgspec
 from common.config.model import ClientConfig
 from common.envelope import Envelope
 from common.protocol import ClbControl, ExecErr, Execute, ExecVal
-from vmclient.events import Effect, Journal, Journaled, Moment, Note, Progress, Recall, Recalled, Run, RunDone, Send
+from vmclient.events import (
+    Abort,
+    Effect,
+    Journal,
+    Journaled,
+    Moment,
+    Note,
+    Progress,
+    Recall,
+    Recalled,
+    Run,
+    RunDone,
+    Send,
+    ToGuard,
+)
+from vmclient.guardwords import Protect, Protected, Settled
+from vmclient.lease import PROTECT, RISKY, Leases
 
 QUEUE_MAX = 64  # executions that wait for a free slot or for their subject
 WAITING_MAX = 32  # requests attached to one execution
@@ -25,6 +41,7 @@ ENDED_KEPT_MIN = 1_000  # of which so many whatever their age
 OUTPUT_CHARS_MAX = 65_536
 REASON_CHARS_MAX = 65_536  # protocol.Text
 FAMILIES = ("vm", "batch")  # a name of `allow` that stands for all commands that begin with it and a dash
+GUARD_S = 5.0  # the guard answers within a few milliseconds; it writes to the disk
 PROGRESS_EVERY_S = 0.5  # of one execution; what comes in between waits, and only the newest is told
 
 Kind = Literal["error", "timeout", "refused", "busy", "interrupted"]
@@ -34,6 +51,7 @@ class State(Enum):
     """Where an execution stands."""
 
     QUEUED = "queued"
+    GUARDING = "guarding"  # it brings a protected VM to life, and the guard is being told
     BEGINNING = "beginning"  # its begin is being written
     RUNNING = "running"
     ENDING = "ending"  # its answer is being written
@@ -41,13 +59,14 @@ class State(Enum):
 
 
 MOVES: dict[State, tuple[State, ...]] = {
-    State.QUEUED: (State.BEGINNING,),
+    State.QUEUED: (State.GUARDING, State.BEGINNING),
+    State.GUARDING: (State.BEGINNING,),
     State.BEGINNING: (State.RUNNING, State.ENDED),
     State.RUNNING: (State.ENDING,),
     State.ENDING: (State.ENDED,),
     State.ENDED: (),
 }
-ACTIVE = (State.BEGINNING, State.RUNNING, State.ENDING)
+ACTIVE = (State.GUARDING, State.BEGINNING, State.RUNNING, State.ENDING)
 
 
 @dataclass(slots=True)
@@ -63,6 +82,9 @@ class Execution:
     progress: Progress | None = None  # the newest
     untold: bool = False  # it waits until `tell_mono`
     tell_mono: float = 0.0
+    protects: str = ""  # the protected VM that it brings to life
+    guard_by: float = 0.0  # the guard has answered by then
+    aborted: bool = False
 
     def move(self, state: State) -> None:
         assert state in MOVES[self.state], f"{self.execute.execution}: {self.state} -> {state}"
@@ -85,6 +107,7 @@ class Executions:
     ended: dict[str, Ended] = field(default_factory=dict)
     commands: Mapping[str, str] | None = None  # name -> subject parameter; None: plugins are not loaded yet
     stopping: bool = False
+    leases: Leases | None = None
     _open: dict[str, Execution] = field(default_factory=dict)  # in order of arrival
 
     def interrupted(self, begun: Mapping[str, int], now: Moment) -> list[Effect]:
@@ -139,11 +162,54 @@ class Executions:
             if fault := not_allowed(one.execute, self.config.allow):  # safety: a reload may have taken the permission away
                 effects += self._give_up(one, "refused", fault)
                 continue
+            one.protects = self.leases.protects(one.execute) if self.leases else ""
+            if one.protects and (why := self._why_not(now)):  # safety: without a lease no protected VM comes to life
+                effects += self._give_up(one, "refused", why)
+                continue
             slots -= 1
             taken |= {one.subject} - {""}
-            one.move(State.BEGINNING)
-            effects.append(Journal(one.execute.execution, None, now.wall, one.requests[0] if one.requests else 0))
+            effects.append(self._guarding(one, now) if one.protects else self._beginning(one, now))
         return effects
+
+    def _why_not(self, now: Moment) -> str:
+        return self.leases.why_not(now.mono) if self.leases else ""
+
+    def _guarding(self, one: Execution, now: Moment) -> Effect:
+        one.move(State.GUARDING)
+        one.guard_by = now.mono + GUARD_S
+        return ToGuard(Protect(one.protects, one.execute.execution))
+
+    def _beginning(self, one: Execution, now: Moment) -> Effect:
+        one.move(State.BEGINNING)
+        return Journal(one.execute.execution, None, now.wall, one.requests[0] if one.requests else 0)
+
+    def protected(self, event: Protected, now: Moment) -> list[Effect]:
+        """The guard has it in its book, or not and why."""
+        one = self._open.get(event.key)
+        if one is None or one.state is not State.GUARDING:
+            return []
+        if why := event.error or self._why_not(now):
+            return self._unguarded(one, why)
+        return [self._beginning(one, now)]
+
+    def _unguarded(self, one: Execution, why: str) -> list[Effect]:
+        return [ToGuard(Settled(one.protects, one.execute.execution)), *self._give_up(one, "refused", why)]
+
+    def guard_came(self) -> list[Effect]:
+        """A guard that has just started does not know what is coming to life."""
+        known = [one for one in self._open.values() if one.protects and one.state in (*ACTIVE,)]
+        return [ToGuard(Protect(one.protects, one.execute.execution)) for one in known]
+
+    def guard_gone(self) -> list[Effect]:
+        waiting = [one for one in self._open.values() if one.state is State.GUARDING]
+        return [effect for one in waiting for effect in self._unguarded(one, "the guard of this host has ended")]
+
+    def lease_over(self) -> list[Effect]:
+        """safety: what brings a protected VM to life is stopped; what it left, the guard destroys."""
+        running = [one for one in self._open.values() if one.protects and one.state is State.RUNNING and not one.aborted]
+        for one in running:
+            one.aborted = True
+        return [Abort(one.execute.execution, "the lease of this host is over") for one in running]
 
     def journaled(self, event: Journaled, now: Moment) -> list[Effect]:
         one = self._open.get(event.execution)
@@ -158,7 +224,13 @@ class Executions:
             return self._close(one, now, remember=False)
         one.move(State.RUNNING)
         execute = one.execute
-        return [Run(execute.execution, execute.command, execute.parameters, execute.timeout_s)]
+        if one.protects and (why := self._why_not(now)):  # safety: the journal may have taken long
+            one.answer = _failed(event.execution, "refused", why)
+            one.move(State.ENDING)
+            return [ToGuard(Settled(one.protects, event.execution)), Journal(event.execution, one.answer, now.wall)]
+        ours = {PROTECT} if execute.command in RISKY else set()
+        parameters = {name: value for name, value in execute.parameters.items() if name not in ours}
+        return [Run(execute.execution, execute.command, parameters, execute.timeout_s)]
 
     def done(self, event: RunDone, now: Moment) -> list[Effect]:
         one = self._open.get(event.execution)
@@ -168,7 +240,8 @@ class Executions:
         one.move(State.ENDING)
         how = "ended well" if event.kind == "ok" else f"{event.kind}: {event.reason}"
         note = Note(f"execution {event.execution}: {one.execute.command}: {how} ({event.elapsed_s:.1f} s)", part="runner")
-        return [note, Journal(event.execution, one.answer, now.wall)]
+        settled = [ToGuard(Settled(one.protects, event.execution))] if one.protects else []
+        return [*settled, note, Journal(event.execution, one.answer, now.wall)]
 
     def progressed(self, event: Progress, now: Moment) -> list[Effect]:
         one = self._open.get(event.execution)
@@ -218,7 +291,8 @@ class Executions:
     def next_due(self) -> float:
         """When the first queued one expires, or progress that waits is to be told."""
         queued = (one.expires_mono for one in self._open.values() if one.state is State.QUEUED)
-        return min((*queued, *(one.tell_mono for one in self._untold())), default=float("inf"))
+        guarding = (one.guard_by for one in self._open.values() if one.state is State.GUARDING)
+        return min((*queued, *guarding, *(one.tell_mono for one in self._untold())), default=float("inf"))
 
     def drop_queued(self, reason: str) -> list[Effect]:
         """The client stops: what has not begun will not begin here."""
@@ -261,6 +335,8 @@ class Executions:
         effects: list[Effect] = []
         for one in [one for one in self._open.values() if one.state is State.QUEUED and one.expires_mono <= now.mono]:
             effects += self._give_up(one, "timeout", "it waited for its turn until the request was no longer valid; not run")
+        for one in [one for one in self._open.values() if one.state is State.GUARDING and one.guard_by <= now.mono]:
+            effects += self._unguarded(one, "the guard of this host does not answer")
         return effects
 
     def _give_up(self, one: Execution, kind: Kind, reason: str) -> list[Effect]:

@@ -6,7 +6,7 @@ is dropped with a note, and EXECUTE can be repeated (executions.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,10 @@ from common import protocol
 from common.batch import JOBS, NODES
 from common.bus.contract import Opened
 from common.config.differences import differences
-from common.config.model import ClientConfig
+from common.config.model import ClientConfig, PropertyConfig
 from common.envelope import Envelope
+from common.leases import Terms
+from common.leasewords import WORDS
 from common.protocol import (
     ClbControl,
     Control,
@@ -27,13 +29,17 @@ from common.protocol import (
     Reading,
     Value,
 )
-from vmclient import controls
+from vmclient import controls, lease
 from vmclient.events import (
     Arrived,
     Asked,
     BusChanged,
     Effect,
     Event,
+    GuardCame,
+    GuardFailed,
+    GuardGone,
+    GuardSaid,
     Journaled,
     Loaded,
     Moment,
@@ -47,18 +53,21 @@ from vmclient.events import (
     Reload,
     RunDone,
     Send,
+    Slept,
     Stop,
     Tick,
     WakeAt,
 )
 from vmclient.executions import Ended, Executions
 from vmclient.fetches import Fetch, Fetches
-from vmclient.properties import NEVER, Properties, Property, phase, said, size_bytes
+from vmclient.guardwords import Protected, Status
+from vmclient.lease import Leases, Witness
+from vmclient.properties import NEVER, Properties, Property, phase, said
+from vmclient.pushing import Pushing
 
 PROTOCOL = 1
 SEEN_ANEW = {"vm": ("domains",), "batch": (JOBS, NODES)}  # the properties that commands of a family change
 FETCH_MARGIN_S = 5.0  # beyond the longest time-out: waiting for a worker, killing one
-PUSH_TOGETHER_S = 0.25  # readings pushed while others are being read wait this long, to go out in one message
 LATER_MAX = 1000  # answers that were asked to come with jitter
 JOURNAL_KEEP_S = 2 * 86_400.0
 FORGET_EVERY_S = 3600.0
@@ -88,14 +97,21 @@ class Host:
         begun: Mapping[str, int] | None = None,
         ended: Mapping[str, float] | None = None,
         epoch: int = 0,
+        terms: Terms | None = None,
+        book: tuple[str, ...] = (),
+        known: tuple[str, ...] | None = None,
     ) -> None:
+        """`terms`, `book`, `known`: as the guard's file has them."""
         self.config = config
         self.facts = facts
         self.epoch = epoch
         self.phase = phase(config.name)
         self.properties = Properties(config.name)
-        self.properties.configure(config.properties, now)
-        self.executions = Executions(config, {name: Ended(at) for name, at in (ended or {}).items()})
+        self.properties.configure(_all_properties(config), now)
+        terms = terms if config.hypervisor.engine != "none" else None
+        self.leases = Leases(config.name, facts.boot_id, now, terms, book, known)
+        self.witness = Witness(config.failover, now.mono, epoch)
+        self.executions = Executions(config, {name: Ended(at) for name, at in (ended or {}).items()}, leases=self.leases)
         self._fetches = Fetches()
         self._connected = False
         self._stopping = ""
@@ -105,9 +121,7 @@ class Host:
         self._beats = 0
         self._reloads: list[int] = []
         self._later: list[tuple[float, Effect]] = []
-        self._push_at = NEVER
-        self._push_bytes = float(config.push_bytes_per_s_max)
-        self._push_mono = now.mono
+        self._pushing = Pushing(config.push_bytes_per_s_max, now.mono)
         self._forget_at = now.mono + FORGET_EVERY_S
         self._begun = dict(begun or {})
         self._greeted: dict[str, float] = {}  # manager -> when; only keys we trust come this far, so it stays small
@@ -124,9 +138,10 @@ class Host:
             self._fetches.next_due(),
             self.executions.next_due(),
             self._beat_due(),
-            self._push_at,
+            self._pushing.at,
             self._forget_at,
             self._stop_by,
+            self.leases.next_due(),
             min((at for at, _ in self._later), default=NEVER),
         )
         return [*effects, WakeAt(wake)]
@@ -137,6 +152,8 @@ class Host:
         envelope = event.envelope
         self.epoch = max(self.epoch, envelope.epoch)
         message = envelope.message
+        if not isinstance(message, Control) or message.verb != WORDS:  # who asks for our word has not led yet
+            self.witness.heard_epoch(envelope.epoch)
         if isinstance(message, GetProp):
             return [self._answer(message.names or tuple(self.properties.by_name), not message.names, envelope.id, now)]
         if isinstance(message, FetchProp):
@@ -176,21 +193,21 @@ class Host:
         if one is not None and sentence:
             effects.append(Note(sentence, "warning" if one.error else "info", "readers"))
         effects += [self._fetched(fetch, now) for fetch in self._fetches.read(event.name)]
-        return effects + (self._read_anew(event.name) if one is not None and one.again else [])
+        return effects + (self._read_anew(event.name, now) if one is not None and one.again else [])
 
     def _run_done(self, event: RunDone, now: Moment) -> list[Effect]:
         """What a command on virtual machines or worker nodes did is seen at once, however it ended."""
         family = self.executions.command(event.execution).partition("-")[0]
-        anew = [effect for name in SEEN_ANEW.get(family, ()) for effect in self._read_anew(name)]
+        anew = [effect for name in SEEN_ANEW.get(family, ()) for effect in self._read_anew(name, now)]
         return anew + self.executions.done(event, now)
 
-    def _read_anew(self, name: str) -> list[Effect]:
+    def _read_anew(self, name: str, now: Moment) -> list[Effect]:
         """A reading that begins now, not one that has begun before."""
         one = self.properties.by_name.get(name)
         if one is None:
             return []
         one.again = one.reading
-        return [] if one.reading else self._read([one])
+        return [] if one.reading else self._read([one], now)
 
     def _progress(self, event: Progress, now: Moment) -> list[Effect]:
         return self.executions.progressed(event, now)
@@ -207,7 +224,7 @@ class Host:
             Note(f"plugins: {module} is not used: {why}", "error", "plugins") for module, why in sorted(event.faults.items())
         ]
         for one in self.properties.by_name.values():
-            if one.config.command not in event.readers:
+            if one.config is not lease.PROPERTY and one.config.command not in event.readers:
                 where = f"{one.config.where}: " if one.config.where.file else ""
                 effects.append(Note(f"{where}no plugin has the reader {one.config.command}", "error", "plugins"))
         counted = f"{len(event.readers)} readers, {len(event.commands)} commands"
@@ -215,7 +232,8 @@ class Host:
 
     def _reconfigured(self, event: Reconfigured, now: Moment) -> list[Effect]:
         changed = differences(self.config, event.config)
-        self.properties.configure(event.config.properties, now)
+        self.properties.configure(_all_properties(event.config), now)
+        self.witness.configure(event.config.failover)
         self.config = self.executions.config = event.config
         values: dict[str, Value] = {"changed": list(changed)}
         effects: list[Effect] = [Note(f"configuration: reloaded; {'; '.join(changed) or 'nothing changed'}")]
@@ -236,6 +254,23 @@ class Host:
 
     def _asked(self, event: Asked, now: Moment) -> list[Effect]:
         return self.reload(0) if event.what == "reload" else self.stop("asked by a signal", now)
+
+    def _guard_came(self, event: GuardCame, now: Moment) -> list[Effect]:
+        return [*self.leases.came(event), *self.executions.guard_came()]
+
+    def _guard_gone(self, event: GuardGone, now: Moment) -> list[Effect]:
+        return [*self.leases.gone(event), *self.executions.guard_gone()]
+
+    def _guard_failed(self, event: GuardFailed, now: Moment) -> list[Effect]:
+        return self.leases.failed(event)
+
+    def _slept(self, event: Slept, now: Moment) -> list[Effect]:
+        return self.leases.slept(event.seconds)
+
+    def _guard_said(self, event: GuardSaid, now: Moment) -> list[Effect]:
+        if isinstance(event.word, Protected):
+            return self.executions.protected(event.word, now)
+        return self.leases.said(event.word, now.mono) if isinstance(event.word, Status) else []
 
     # --- what the verbs of CONTROL use ------------------------------------------------------------------------------------
 
@@ -268,7 +303,9 @@ class Host:
         self._stop_by = now.mono + STOP_WITHIN_S
         self.executions.stopping = True
         running = f", waiting for {self.executions.active} running commands" if self.executions.active else ""
-        return [Note(f"stopping: {why}{running}"), *self.executions.drop_queued("the client is stopping")]
+        book = ", ".join(self.leases.book)
+        stays = f"; protected VMs run on, guarded, as long as the lease lasts: {book}" if book else ""
+        return [Note(f"stopping: {why}{running}{stays}"), *self.executions.drop_queued("the client is stopping")]
 
     def answer_later(self, effects: list[Effect], delay_s: float, now: Moment) -> list[Effect]:
         if delay_s <= 0 or len(self._later) >= LATER_MAX:
@@ -289,13 +326,16 @@ class Host:
         deadline = now.mono + max(one.config.timeout_s for one in known) + FETCH_MARGIN_S
         waiting = {one.config.name for one in known}
         self._fetches.add(Fetch(envelope.id, names, not message.names, deadline, waiting))
-        return self._read(one for one in known if not one.reading)
+        return self._read([one for one in known if not one.reading], now)
 
-    def _read(self, those: Any) -> list[Effect]:
+    def _read(self, those: Iterable[Property], now: Moment) -> list[Effect]:
         effects: list[Effect] = []
         for one in those:
             one.reading = True
-            effects.append(Read(one.config))
+            if one.config is lease.PROPERTY:
+                effects += self._read_done(ReadDone(one.config.name, self.leases.shown(now.mono), "", "", now.mono), now)
+            else:
+                effects.append(Read(one.config))
         return effects
 
     def _fetched(self, fetch: Fetch, now: Moment) -> Send:
@@ -321,7 +361,9 @@ class Host:
     def _due(self, now: Moment) -> list[Effect]:
         effects: list[Effect] = []
         if not self._stopping:
-            effects += self._read(self.properties.due(now))
+            effects += self._read(self.properties.due(now), now)
+        effects += self.leases.due(now.mono, self._connected)
+        effects += self.executions.lease_over() if self.leases.is_over(now.mono) else []
         effects += [self._fetched(fetch, now) for fetch in self._fetches.expired(now.mono)]
         effects += [effect for at, effect in self._later if at <= now.mono]
         self._later = [(at, effect) for at, effect in self._later if at > now.mono]
@@ -330,39 +372,14 @@ class Host:
         if now.mono >= self._forget_at:
             self._forget_at = now.mono + FORGET_EVERY_S
             self.executions.forget(now.wall - JOURNAL_KEEP_S)
-        effects += self._push(now)
+        self._pushing.rate = float(self.config.push_bytes_per_s_max)
+        effects += self._pushing.due(self.properties, now) if self._connected else self._pushing.rest()
         if self._stopping and not self._stopped and (not self.executions.active or now.mono >= self._stop_by):
             self._stopped, self._stop_by = True, NEVER
             if self.executions.active:
                 effects.append(Note(f"{self.executions.active} running commands are interrupted", "warning", "runner"))
             effects.append(Stop(self._stopping))
         return effects
-
-    def _push(self, now: Moment) -> list[Effect]:
-        """Sends what changed, as far as push_bytes_per_s_max goes; the rest waits, and only its newest value goes out."""
-        unsent = self.properties.unsent() if self._connected else []
-        if not unsent:
-            self._push_at = NEVER
-            return []
-        if self._push_at == NEVER:
-            self._push_at = now.mono + PUSH_TOGETHER_S
-        if now.mono < self._push_at and any(one.reading for one in self.properties.by_name.values()):
-            return []
-        rate = float(self.config.push_bytes_per_s_max)
-        self._push_bytes = min(rate, self._push_bytes + rate * (now.mono - self._push_mono))
-        self._push_mono = now.mono
-        taken: list[Property] = []
-        for one in unsent:
-            if self._push_bytes <= 0:
-                break
-            self._push_bytes -= size_bytes(one.reading_at(now))
-            one.unsent, one.told_mono = False, one.read_mono or -NEVER
-            taken.append(one)
-        self._push_at = NEVER if len(taken) == len(unsent) else now.mono + max(0.05, -self._push_bytes / rate)
-        readings = tuple(one.reading_at(now) for one in taken)
-        if not readings:
-            return []
-        return [Send(said(readings[0]) if len(readings) == 1 else PropList(readings=readings))]
 
     def _beat_due(self) -> float:
         """Up to a tenth earlier than needed, so that clients that started at once drift apart."""
@@ -385,6 +402,11 @@ class Host:
         return kept
 
 
+def _all_properties(config: ClientConfig) -> tuple[PropertyConfig, ...]:
+    """Those of the files, and our own."""
+    return config.properties if config.hypervisor.engine == "none" else (*config.properties, lease.PROPERTY)
+
+
 _handlers: dict[type, Callable[[Host, Any, Moment], list[Effect]]] = {
     Arrived: Host._arrived,
     BusChanged: Host._bus_changed,
@@ -398,4 +420,9 @@ _handlers: dict[type, Callable[[Host, Any, Moment], list[Effect]]] = {
     Reconfigured: Host._reconfigured,
     NotReconfigured: Host._not_reconfigured,
     Asked: Host._asked,
+    GuardCame: Host._guard_came,
+    GuardGone: Host._guard_gone,
+    GuardFailed: Host._guard_failed,
+    GuardSaid: Host._guard_said,
+    Slept: Host._slept,
 }

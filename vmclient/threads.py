@@ -36,6 +36,7 @@ from common.protocol import (
 from common.ratelimit import RateLimit
 from vmclient import seen
 from vmclient.events import (
+    Abort,
     Arrived,
     BusChanged,
     Event,
@@ -354,6 +355,8 @@ class Runner(_WorkerThread):
         elif isinstance(item, Run):
             job = Job(0, "command", item.command, (), item.parameters, item.timeout_s, RESULT_BYTES_MAX)
             self.pool.submit(item.execution, job)
+        elif isinstance(item, Abort):
+            self.pool.abort(item.execution, item.why)
         elif isinstance(item, Journal):
             self._write(item)
         elif isinstance(item, Recall):

@@ -105,6 +105,14 @@ class Pool:
             self._ids += 1
             self._queue.append(_Queued(key, replace(job, id=self._ids), now))
 
+    def abort(self, key: str, why: str) -> None:
+        """The job of this key ends now, with all it started; it has its Ended as every job."""
+        for queued in [queued for queued in self._queue if queued.key == key]:
+            self._queue.remove(queued)
+            self._outcomes.append(Ended(key, "error", reason=why, started_mono=self.clock()))
+        for worker in [worker for worker in self._workers if worker.key == key and worker.job is not None]:
+            self._kill(worker, why)
+
     def wait(self, timeout_s: float | None) -> list[Outcome]:
         """Blocks until something happened, at most `timeout_s`; what has ended since."""
         self._dispatch(self.clock())

@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from vmctl.arguments_environments import add_environments
+from vmctl.arguments_failover import add_failover, add_why
 from vmctl.arguments_images import add_images
 from vmctl.arguments_vms import add_hosts, add_vms
 from vmctl.completion import SHELLS, Completer
@@ -24,7 +25,8 @@ TARGETs are names of clients, names of groups, or patterns like 'web*'; `all` is
 Lengths of time are written 90s, 15m, 2h, 1h30m or 1d."""
 CONTROL_VERBS = ("ping", "hello", "reload", "set-ticks", "pause", "resume", "properties", "history", "shutdown")
 EVENT_KINDS = (
-    "client", "manager", "request", "trigger", "firing", "silence", "key", "reload", "notify", "refused", "vm", "environment",
+    "client", "manager", "request", "trigger", "firing", "silence", "key", "reload", "notify", "refused", "vm", "failover",
+    "environment",
 )  # fmt: skip
 EVENTS_DEFAULT = 50
 
@@ -72,6 +74,8 @@ def parser() -> ArgumentParser:
     add_vms(commands)
     add_hosts(commands)
     add_environments(commands)
+    add_failover(commands)
+    add_why(commands)
     add_images(commands)
     _add_rest(commands)
     return top

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 
+from vmctl.arguments_failover import add_fencing
 from vmctl.options import Commands, add_yes, command, completed, memory_size, number, span
 
 CONSOLE_LINES = 50
@@ -78,7 +79,7 @@ def _detach(parser: ArgumentParser) -> None:
 
 
 def add_hosts(commands: Commands) -> None:
-    help = "hosts of virtual machines: list, show, maintenance, evacuate, return"
+    help = "hosts of virtual machines: list, show, maintenance, evacuate, return, fence, confirm-dead"
     below = command(commands, "host", help, None).add_subparsers(title="commands", metavar="COMMAND")
     listed = command(below, "list", "all hosts: memory, load, what runs there", "hosts:hosts")
     completed(listed, "pattern", by="host", nargs="?", metavar="PATTERN", help="a name or a pattern like 'xen*'")
@@ -88,6 +89,7 @@ def add_hosts(commands: Commands) -> None:
     maintenance.add_argument("switch", choices=("on", "off"), metavar="on|off")
     maintenance.add_argument("--why", metavar="TEXT", help="the reason, for your colleagues; needed for `on`")
     _add_evacuate(below)
+    add_fencing(below)
     help = "what the evacuation moved away comes back, and maintenance ends"
     _detach(_one_host(below, "return", help, "hosts:come_back"))
 

@@ -23,6 +23,7 @@ EXIT_OF_CODE = {
     "no-such": Exit.USAGE,
     "bad-config": Exit.USAGE,
     "not-leader": Exit.REFUSED,
+    "no-authority": Exit.REFUSED,
     "refused": Exit.REFUSED,
     "bus-down": Exit.UNREACHABLE,
     "partial": Exit.PARTIAL,

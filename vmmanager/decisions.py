@@ -55,6 +55,9 @@ class Decisions:
             if address:
                 m.roll.greet([address], leading=m.leadership.leading)
             return
+        if verb in ("lease-host", "lease-farm"):
+            m.failover.decided(verb, arguments, own=sender == m.context.name)
+            return
         if verb in ("vm", "vm-host"):
             m.machines.decided(verb, arguments, own=sender == m.context.name)
             return
@@ -76,6 +79,7 @@ class Decisions:
             *self._m.engine.rows(),
             *self._m.machines.rows(),
             *self._m.environments.book.rows(),
+            *self._m.failover.rows(),
             *([(*ENDED_ROW, ended)] if ended else []),
         ]
 
@@ -94,6 +98,7 @@ class Decisions:
             m.context.send(ClbControl(verb="offer", values=offer), (m.leadership.leader,), (address,))
         m.machines.told(rows)
         m.environments.book.told(rows)
+        m.failover.told(rows)
         self._replace_rules([row for row in rows if row[0] in ENGINE_TABLES])
         m.context.note(f"manager {m.context.name}: has the state of {m.leadership.leader} ({len(rows)} rows)")
         m.roll.fetch_all()

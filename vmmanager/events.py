@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from common.bus.contract import Closed, Opened, View
-from common.config.model import ManagerConfig
+from common.config.model import FenceConfig, ManagerConfig
 from common.core import Moment as Moment
 from common.core import Tick as Tick
 from common.core import WakeAt as WakeAt
@@ -151,6 +152,36 @@ class NotReconfigured:
     call: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class FenceEnded:
+    """The fence agent of a RunFence has ended. `status`: its exit status; None: it ended otherwise, and `text` says how."""
+
+    host: str
+    number: int
+    status: int | None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSeen:
+    """What a LookAtStorage read. `began`: monotonic. `beats`: host -> mark of its beat; `claims`: host -> number that lies
+    there. `error`: why nothing could be read."""
+
+    began: float
+    beats: dict[str, str]
+    claims: dict[str, int]
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimWritten:
+    """The claim of a WriteClaim is on the storage: written, synced and read back; or why it is not."""
+
+    host: str
+    number: int
+    error: str = ""
+
+
 Event = (
     Arrived
     | Introduced
@@ -168,6 +199,9 @@ Event = (
     | Measured
     | Reconfigured
     | NotReconfigured
+    | FenceEnded
+    | StorageSeen
+    | ClaimWritten
 )
 
 
@@ -208,7 +242,7 @@ class Note:
 @dataclass(frozen=True, slots=True)
 class Record:
     """One row of the event history. Kinds: client, manager, request, trigger, firing, silence, key, reload, notify, refused,
-    vm, environment."""
+    vm, failover, environment."""
 
     at: float  # wall clock
     kind: str
@@ -224,8 +258,8 @@ class Persist:
     """Write to the store under (table, key); None deletes. With a token, Stored(token) comes back once it is on disk."""
 
     table: Literal[
-        "silence", "key", "firing", "trigger", "fact", "vm", "host", "slot", "environment", "request"
-    ]  # facts: epoch
+        "silence", "key", "firing", "trigger", "fact", "vm", "host", "lease", "slot", "environment", "request"
+    ]  # facts: epoch, failover
     key: str
     value: dict[str, Value] | None
     token: str = ""
@@ -293,8 +327,51 @@ class TryTrigger:
     args: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class RunFence:
+    """Run this device's agent against this host; answered by FenceEnded with the same host and number."""
+
+    host: str
+    number: int
+    device: FenceConfig
+    action: Literal["off", "status"]
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtStorage:
+    """Read all beats and claims; answered by StorageSeen, unless the storage hangs."""
+
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class WriteClaim:
+    """Put this claim on the storage (number 0: none); answered by ClaimWritten, unless the storage hangs."""
+
+    folder: Path
+    host: str
+    number: int
+    epoch: int
+    leader: str
+
+
 Effect = (
-    Send | Reply | Note | Record | Persist | RunCode | Notify | WakeAt | Reload | Trust | LookForKeys | FindEvents | TryTrigger
+    Send
+    | Reply
+    | Note
+    | Record
+    | Persist
+    | RunCode
+    | Notify
+    | WakeAt
+    | Reload
+    | Trust
+    | LookForKeys
+    | FindEvents
+    | TryTrigger
+    | RunFence
+    | LookAtStorage
+    | WriteClaim
 )
 
 

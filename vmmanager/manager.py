@@ -13,6 +13,7 @@ from typing import Any
 from common.bus.contract import Closed, Opened, View
 from common.config.differences import differences
 from common.config.model import ManagerConfig
+from common.leasewords import LEASE, WORD, WORDS
 from common.protocol import GROUP_CLIENTS, GROUP_MANAGERS, ClbControl, Control, Execute, FetchProp, GetProp
 from vmmanager import events
 from vmmanager.acting import Acting
@@ -25,8 +26,10 @@ from vmmanager.events import (
     Arrived,
     Asked,
     BusChanged,
+    ClaimWritten,
     CodeDone,
     Event,
+    FenceEnded,
     HungUp,
     Introduced,
     KeysFound,
@@ -38,12 +41,16 @@ from vmmanager.events import (
     Recalled,
     Reconfigured,
     Reply,
+    StorageSeen,
     Stored,
     Tick,
     Tried,
     Unsent,
     WakeAt,
 )
+from vmmanager.failover.protection import Guarding
+from vmmanager.failover.reign import Reign
+from vmmanager.failover.watch import FARM_ROW, TABLE, Watch
 from vmmanager.followers import Followers
 from vmmanager.keybook import KeyBook
 from vmmanager.leadership import Change, Leadership
@@ -95,6 +102,9 @@ class Manager:
         self.machines = Machines(self.context, self.asking, self.peers.tell)
         self.environments = Environments(self.context, self.asking, self.machines, self.peers.tell)
         self.asking.task_ended = self._task_ended
+        self.reign = Reign(self.context)
+        self.failover = Watch(self.context, self.reign, self.peers.tell)
+        self.guarding = Guarding(self.failover, self.machines)
         self.followers = Followers(self.context)
         self.engine = Engine(config.triggers, config, now, guard)
         self._acks: dict[str, _Ack] = {}
@@ -136,6 +146,7 @@ class Manager:
         if context.farm.leader != self.leadership.leader:
             context.farm.leader = self.leadership.leader
             context.farm.changed.add(("view",))
+        self._look_at_authority()
         self.roll.ask(self.leadership.leading)
         self._filled = self._filled or self.roll.complete() or self._fill_over()
         if self._filled:
@@ -145,14 +156,31 @@ class Manager:
         out, context.out = self.followers.shown(context.out), []
         return [*out, WakeAt(self._next_wake())]
 
+    def _look_at_authority(self) -> None:
+        """safety: a leader that has no authority does nothing, as if it did not lead."""
+        was = self.reign.acting
+        self.reign.look(self.context.epoch if self.leadership.leading else None)
+        if self.reign.acting and not was:
+            self.failover.took_over()
+        elif was and not self.reign.acting:
+            self._step_down()
+        self.failover.look()
+
+    def _step_down(self) -> None:
+        self.failover.deposed()
+        self._promoted = False
+        self.acting.drop()
+        self.machines.deposed()
+        self.environments.deposed()
+
     def _evaluate(self, now: Moment) -> None:
-        if self.leadership.leading and not self._promoted:
+        if self.reign.acting and not self._promoted:
             self._promoted = True
             self.carry(self.engine.promoted(now))
             self.machines.promoted()
             self.environments.promoted()
         self._look_at_machines()
-        self.carry(self.engine.evaluate(self.context.farm, now, self.leadership.since))
+        self.carry(self.engine.evaluate(self.context.farm, now, self.leadership.since if self.reign.acting else None))
 
     def _look_at_machines(self) -> None:
         ticked, self._ticked = self._ticked, False
@@ -167,6 +195,8 @@ class Manager:
             self.leadership.next_wake(),
             self.roll.next_wake(),
             self.machines.next_wake(),
+            self.reign.next_wake(),
+            self.failover.next_wake(),
             float("inf") if engine_wake is None else engine_wake,
         )
         return min(wakes)
@@ -196,7 +226,11 @@ class Manager:
             self.roll.heard(envelope, event.address)
             if isinstance(message, ClbControl) and message.verb in ("hello", "alive"):
                 self._epoch_told(message)
-            if isinstance(message, ClbControl) and message.verb == "progress":
+            if isinstance(message, ClbControl) and message.verb == LEASE:
+                self.failover.asked(envelope.sender, message.values)
+            elif isinstance(message, ClbControl) and message.verb == WORD:
+                self.reign.answered(envelope.sender, message)
+            elif isinstance(message, ClbControl) and message.verb == "progress":
                 self._progressed(envelope.sender, message)
             elif envelope.in_reply_to and not isinstance(message, (GetProp, FetchProp, Execute, Control)):
                 progress = self.requests.answer(envelope.in_reply_to, envelope.sender, message, self.context.now.mono)
@@ -214,7 +248,9 @@ class Manager:
             self.machines.dispatch.progressed(execution, sender, text, part)
 
     def _control(self, sender: str, address: str, control: Control) -> None:
-        if control.verb == "lead":
+        if control.verb == WORDS:
+            self.reign.asked(sender, address, control.arguments)
+        elif control.verb == "lead":
             self._changed(self.leadership.heard_lead(sender, address, control.arguments))
             if address not in self.peers.names and sender != self.context.name:
                 self.peers.greet_managers()  # after a cut network healed; its answer proves that the session is its own
@@ -230,6 +266,8 @@ class Manager:
             if is_new and self.leadership.leading:
                 self.leadership.tell((GROUP_MANAGERS,), (address,))
                 self.peers.mark(sender)
+        elif message.verb == WORD:
+            self.reign.answered(sender, message)
         elif message.verb == "yield":
             self.leadership.yielded(address)
         elif message.verb == "offer" and self.leadership.leading:
@@ -260,6 +298,8 @@ class Manager:
                 self.machines.restore(table, key, value)
             elif table in ENVIRONMENT_TABLES:
                 self.environments.book.restore(table, key, value)
+            elif table == TABLE or (table, key) == FARM_ROW:
+                self.failover.restore(table, key, value)
             elif table in ENGINE_TABLES:
                 self.carry(self.engine.restore(table, key, value))
             elif (table, key) == ENDED_ROW:
@@ -272,6 +312,7 @@ class Manager:
                 self.context.last_id = max(self.context.last_id, reserved if isinstance(reserved, int) else 0)
         self.context.out.append(LookForKeys())
         self.leadership.loaded(epoch)
+        self.reign.loaded(epoch)
         if self.context.address:
             self.peers.greet()
 
@@ -322,10 +363,7 @@ class Manager:
             self.peers.mark("")
             self._fill()  # a firing is resumed when those whom it asks are known
         elif change == "lost":
-            self._promoted = False
-            self.acting.drop()
-            self.machines.deposed()
-            self.environments.deposed()
+            self._step_down()
 
     def _tick(self, event: Tick) -> None:
         now = self.context.now.mono
@@ -333,6 +371,8 @@ class Manager:
         self.keys.tick()
         self.leadership.tick()
         self.roll.tick()
+        if self.reign.acting:
+            self.guarding.listed()
         self._ended(self.asking.progress(self.requests.due(now), self.acting))
         for token, ack in [(token, ack) for token, ack in self._acks.items() if now > ack.deadline]:
             del self._acks[token]
@@ -362,6 +402,7 @@ class Manager:
     def _stored(self, event: Stored) -> None:
         self._changed(self.leadership.stored(event))
         self.machines.stored(event.token, event.error)
+        self.failover.stored(event.token, event.error)
         ack = self._acks.pop(event.token, None)
         if ack is not None and event.error:
             self.context.refuse(ack.call, Refused("store", f"the change is in force, but not on disk: {event.error}"))
@@ -380,6 +421,7 @@ class Manager:
         self.context.config = event.config
         self.machines.configure(event.config)
         self.environments.configure(event.config)
+        self.failover.configure()
         self.carry(self.engine.configure(event.config.triggers, event.config, self.context.now))
         self.context.out.append(LookForKeys())
         for warning in event.config.warnings:
@@ -408,8 +450,10 @@ class Manager:
             self.context.refuse(event.call, refused)
 
     def _must_lead(self) -> None:
-        if self.leadership.leading:
+        if self.reign.acting:
             return
+        if self.leadership.leading:
+            raise Refused("no-authority", self.reign.authority.why_not(self.context.now.mono))
         if not self.context.address:
             raise Refused("bus-down", "the manager is not connected to the bus; it tries again by itself")
         if self.leadership.leader:
@@ -452,4 +496,7 @@ _handlers: dict[type, Callable[[Manager, Any], None]] = {
     Measured: Manager._measured,
     Reconfigured: Manager._reconfigured,
     NotReconfigured: Manager._not_reconfigured,
+    FenceEnded: lambda manager, event: manager.failover.fence_ended(event),
+    StorageSeen: lambda manager, event: manager.failover.seen(event),
+    ClaimWritten: lambda manager, event: manager.failover.claim_written(event),
 }

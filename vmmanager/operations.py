@@ -13,6 +13,7 @@ from vmmanager.asking import EXECUTE_GRACE_S, Question, timeout_of
 from vmmanager.context import Refused
 from vmmanager.environments import answers as environments
 from vmmanager.events import Asked, Reload, Reply, TryTrigger
+from vmmanager.failover import answers as failover
 from vmmanager.requests import REQUESTS_MAX, Kind
 from vmmanager.state import Client, Property
 from vmmanager.vms import answers
@@ -239,4 +240,5 @@ OPERATIONS: dict[str, Operation] = {
     "reload": Operation(_reload),
     **{name: Operation(run, changes) for name, (run, changes) in answers.OPERATIONS.items()},
     **{name: Operation(run, changes) for name, (run, changes) in environments.OPERATIONS.items()},
+    **{name: Operation(run, changes) for name, (run, changes) in failover.OPERATIONS.items()},
 }

@@ -18,9 +18,11 @@ from common.config.model import ConfigurationError, ManagerConfig
 from common.envelope import Role, Sealer
 from common.protocol import GROUP_CLIENTS, GROUP_MANAGERS
 from vmmanager import events
+from vmmanager.claimfiles import ClaimFiles
 from vmmanager.coderunner import CodeRunner, Outcome, decoded, encoded
 from vmmanager.control import Control
 from vmmanager.events import CodeDone, Event, KeysFound, Loaded, Measured, NotReconfigured, Recalled, Reconfigured, Stored
+from vmmanager.fenceagents import FenceAgents
 from vmmanager.mailbox import Mailbox
 from vmmanager.manager import Manager
 from vmmanager.store import Store
@@ -61,6 +63,8 @@ class Daemon:
         self._listener = Listener(bus, config.name, self._keyring, self._inbox, self._persist)
         self._sender = Sender(bus, Sealer(config.name, key), self._inbox)
         self._code = CodeRunner()
+        self._fences = FenceAgents(self._inbox.put_anyhow)
+        self._storage = ClaimFiles(self._inbox.put_anyhow, time.monotonic)
         self._control = Control(config.paths.run, config.control_group, self._asked)
         hands = Hands(
             {
@@ -76,6 +80,9 @@ class Daemon:
                 events.Reload: self._reload,
                 events.Trust: self._trust,
                 events.LookForKeys: self._look_for_keys,
+                events.RunFence: self._fences.run,
+                events.LookAtStorage: self._storage.do,
+                events.WriteClaim: self._storage.do,
             }
         )
         self._watch = TriggerWatch(self._manager, self._inbox, hands, self._measure)

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from xenlab.lab import Lab
 
 # the client and its guard: what is left is Xen, the kernel, and the watchdog that nobody feeds
-STAND_STILL = "kill -STOP $(pgrep -f 'python3 -m vmclient')"
+STAND_STILL = """
+for each in /proc/[0-9]*; do
+    case $(tr '\\0' ' ' <$each/cmdline) in *"-m "vmclient*) kill -STOP ${each#/proc/};; esac
+done 2>/dev/null; true
+"""
 
 
 class Deeds:

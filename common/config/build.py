@@ -11,16 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.config import batches, environments, hypervisors, keys, vms
+from common.config import batches, environments, failover, hypervisors, keys, vms
 from common.config.code import check as check_code
 from common.config.environment_keys import ENVIRONMENT, ENVIRONMENTS
+from common.config.failover_keys import FAILOVER, FENCE, GUARD
 from common.config.model import (
     BatchConfig,
     BusConfig,
     ClientConfig,
     EnvironmentConfig,
     EnvironmentsConfig,
+    FailoverConfig,
     Fault,
+    FenceConfig,
+    GuardConfig,
     HypervisorConfig,
     LogConfig,
     ManagerConfig,
@@ -35,12 +39,14 @@ from common.config.model import (
 from common.config.tree import Section, Shape, Tree, known_near
 
 CLIENT_SHAPE = Shape(
-    (keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS, keys.HYPERVISOR, keys.BATCH), below={"programs": keys.PROGRAM}
+    (keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS, keys.HYPERVISOR, keys.BATCH, GUARD),
+    below={"programs": keys.PROGRAM},
 )
-MANAGER_SHAPE = Shape((keys.MANAGER, keys.VMS, keys.BUS, keys.LOG, keys.MANAGER_PATHS))
+MANAGER_SHAPE = Shape((keys.MANAGER, keys.VMS, FAILOVER, keys.BUS, keys.LOG, keys.MANAGER_PATHS))
 PROPERTY_SHAPE = Shape(many=keys.PROPERTY)
 TRIGGER_SHAPE = Shape(many=keys.TRIGGER, code=True)
 VMS_SHAPE = Shape(many=keys.VM)
+FENCES_SHAPE = Shape(many=FENCE)
 
 _PARAMETER = re.compile(r"\{([A-Za-z_]\w*)\}", re.ASCII)
 
@@ -81,6 +87,7 @@ def client(tree: Tree, name: str, properties: tuple[PropertyConfig, ...], found:
             "paths": _paths(tree, keys.CLIENT_PATHS),
             "hypervisor": hypervisor,
             "batch": batch,
+            "failover": _guard(tree, hypervisor, found),
             "properties": (*properties, *more),
             "programs": programs,
         }
@@ -96,6 +103,7 @@ def manager(
     name: str,
     triggers: tuple[TriggerConfig, ...],
     machines: tuple[VmConfig, ...],
+    fences: tuple[FenceConfig, ...],
     found: Findings,
     classes: EnvironmentsConfig | None = None,
 ) -> ManagerConfig:
@@ -113,10 +121,14 @@ def manager(
             "vms": machines,
             "orders": _orders(tree, found),
             "environments": classes or EnvironmentsConfig(),
+            "failover": _failover(tree),
+            "fences": fences,
         }
     )
     if config.managers and config.name not in config.managers:
         found.fault(section.at("managers"), f"does not name this manager, {config.name} (list it as well)")
+    found.faults += failover.faults(config, tree.section("failover"))
+    found.warnings += failover.warnings(config, section, tree.section("failover"))
     if config.notify and not config.notify[0].startswith("/"):
         found.fault(section.at("notify"), f"{config.notify[0]!r} is no absolute path of a program")
     return config
@@ -134,6 +146,40 @@ def _orders(tree: Tree, found: Findings) -> VmsConfig:
 def _with_paths(tree: Tree, table: keys.Table) -> dict[str, Any]:
     made = _fields(tree.section(table.name), table)
     return {name: _from(tree, value) if isinstance(value, Path) else value for name, value in made.items()}
+
+
+def _failover(tree: Tree) -> FailoverConfig:
+    made = _fields(tree.section("failover"), FAILOVER)
+    if made.get("storage") is not None:
+        made["storage"] = _from(tree, made["storage"])
+    return FailoverConfig(**made)
+
+
+def _guard(tree: Tree, hypervisor: HypervisorConfig, found: Findings) -> GuardConfig:
+    section = tree.section("failover")
+    made = _fields(section, GUARD)
+    if made.get("storage") is not None:
+        made["storage"] = _from(tree, made["storage"])
+    config = GuardConfig(**made)
+    if config.watchdog == "sim" and hypervisor.engine != "sim":
+        text = f"sim is for engine = sim, and engine of [hypervisor] is {hypervisor.engine} (write auto, none or a device)"
+        found.fault(section.at("watchdog"), text)
+    return config
+
+
+def fence_devices(trees: Iterable[Tree], found: Findings) -> tuple[FenceConfig, ...]:
+    """The devices of fences.ini, in the order of the file. `secrets` counts from its folder where it is relative."""
+    made: list[FenceConfig] = []
+    for section in _once(trees, found):
+        given = _fields(section, FENCE)
+        if "secrets" in given:
+            given["secrets"] = Path(section.where.file).parent / given["secrets"]
+        for part in ("options", "plugs"):
+            given[part] = dict(section.parts[part].values) if part in section.parts else {}
+        device = FenceConfig(name=section.name, where=section.where, **given)
+        found.faults += failover.fence_faults(device, section)
+        made.append(device)
+    return tuple(made)
 
 
 def _fields(section: Section, table: keys.Table) -> dict[str, Any]:

@@ -28,6 +28,7 @@ _SERVICE = re.compile(r"[A-Za-z0-9_][\w@.:\\-]*", re.ASCII)
 _NAME = re.compile(r"[\w.:/@+-][\w.:/@+ -]*")
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}(@[A-Za-z0-9][A-Za-z0-9._+-]{0,63})?", re.ASCII)
 _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
+_AGENT = re.compile(r"fence_[A-Za-z0-9_.+-]{1,60}", re.ASCII)
 _BRIDGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _DAEMON = re.compile(r"(\d{1,5})(?:@([A-Za-z0-9._:-]{1,253}))?", re.ASCII)
@@ -150,6 +151,13 @@ def path(value: Raw) -> Path | None:
     return Path(text) if text else None
 
 
+def watchdog(value: Raw) -> str:
+    engine = _given(value)
+    if engine not in ("auto", "none", "sim") and not engine.startswith("/"):
+        raise ValidateError(f"{quoted(engine)} is neither auto, none nor sim, nor the absolute path of a device")
+    return engine
+
+
 def text(value: Raw, most: str) -> str:
     line = _one(value)
     if len(line) > int(most):
@@ -249,6 +257,13 @@ def image(value: Raw) -> str:
     return _matching(_IMAGE, given, "image (NAME or NAME@VERSION)") if given else ""
 
 
+def agent(value: Raw) -> str:
+    program = _given(value)
+    if not program.startswith("/") and not _AGENT.fullmatch(program):
+        raise ValidateError(f"{quoted(program)} is no fence agent (fence_... as in fence-agents, or an absolute path)")
+    return program
+
+
 def account(value: Raw) -> str:
     group_name = _one(value)
     return _matching(_ACCOUNT, group_name, "name of a unix group") if group_name else ""
@@ -294,6 +309,7 @@ def _options(value: Raw, names: tuple[str, ...], flags: tuple[str, ...] = ()) ->
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "account": account,
+    "agent": agent,
     "choice": choice,
     "code": code,
     "commands": _list_of(_COMMAND, "name of a command"),
@@ -320,6 +336,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "size": size,
     "text": text,
     "ticks": ticks,
+    "watchdog": watchdog,
     "whole": whole,
     "word": word,
     "words": words,

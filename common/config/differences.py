@@ -7,11 +7,13 @@ from typing import Any
 
 from common.config import keys
 from common.config.environment_keys import ENVIRONMENT, ENVIRONMENTS
+from common.config.failover_keys import FAILOVER, FENCE, GUARD
 from common.config.keys import Table
 from common.config.model import (
     ClientConfig,
     Code,
     EnvironmentConfig,
+    FenceConfig,
     ManagerConfig,
     ProgramConfig,
     PropertyConfig,
@@ -20,7 +22,7 @@ from common.config.model import (
 )
 from common.config.shown import plain, show
 
-_Named = PropertyConfig | ProgramConfig | TriggerConfig | VmConfig | EnvironmentConfig
+_Named = PropertyConfig | ProgramConfig | TriggerConfig | VmConfig | EnvironmentConfig | FenceConfig
 TEXT_CHARS_MAX = 120  # a longer value is only said to have changed
 
 
@@ -31,11 +33,14 @@ def differences(old: ClientConfig | ManagerConfig, new: ClientConfig | ManagerCo
         said += _sections(keys.CLIENT, keys.CLIENT_PATHS, old, new)
         said += (f"[hypervisor] {text}" for text in _changes(keys.HYPERVISOR, old.hypervisor, new.hypervisor))
         said += (f"[batch] {text}" for text in _changes(keys.BATCH, old.batch, new.batch))
+        said += (f"[failover] {text}" for text in _changes(GUARD, old.failover, new.failover))
         said += _named("property", keys.PROPERTY, old.properties, new.properties)
         said += _named("program", keys.PROGRAM, old.programs, new.programs)
     elif isinstance(old, ManagerConfig) and isinstance(new, ManagerConfig):
         said += _sections(keys.MANAGER, keys.MANAGER_PATHS, old, new)
         said += (f"[vms] {text}" for text in _changes(keys.VMS, old.orders, new.orders))
+        said += (f"[failover] {text}" for text in _changes(FAILOVER, old.failover, new.failover))
+        said += _named("fence device", FENCE, old.fences, new.fences)
         said += _named("trigger", keys.TRIGGER, old.triggers, new.triggers)
         said += _named("VM", keys.VM, old.vms, new.vms)
         said += (f"[environments] {text}" for text in _changes(ENVIRONMENTS, old.environments, new.environments))

@@ -29,7 +29,7 @@ OF_ENGINES: dict[str, tuple[str, ...]] = {
     "sim_bridges": ("sim",),
     "sim_hook": ("sim",),
 }
-NAMES = ("domains", "hypervisor", "images_used")
+NAMES = ("domains", "hypervisor", "images_used", "lease")  # the last one is the client's own (vmclient/lease.py)
 
 
 def faults(config: HypervisorConfig, section: Section, others: Iterable[PropertyConfig]) -> Iterator[Fault]:

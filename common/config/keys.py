@@ -126,6 +126,7 @@ MANAGER_PATHS = Table(
         Key("triggers", "path()", "the folder of the trigger files", ("-",), default="triggers.d"),
         Key("vms", "path()", "the file of the virtual machines", ("-",), default="vms.ini, where it is there"),
         Key("environments", "path()", "the file of the environments", ("-",), default="environments.ini, where it is there"),
+        Key("fences", "path()", "the file of the fence devices", ("-",), default="fences.ini, where it is there"),
         Key("images", "path()", "the image repository, for `vmctl image` on this host", default="none"),
     ),
     "Where the daemon keeps what. A relative path counts from the folder of this file.",
@@ -427,6 +428,9 @@ VM = Table(
             "flag()",
             "`yes`: VMs of an environment are made after it (environments.ini); it is never started itself",
         ),
+        Key("protect", "flag()", "it never runs twice, and is restarted elsewhere when its host is proved dead"),
+        Key("start_after", "words()", "VMs or groups that are to run before it is started by itself"),
+        Key("start_delay", "duration(0, 3600)", "and for so long", ("start_delay_s",)),
     ),
     "A virtual machine. The name of the section is the name of the domain.",
     (

@@ -18,7 +18,17 @@ from typing import Any, TypeVar
 
 from common.config import build, environments
 from common.config.build import Findings
-from common.config.model import ClientConfig, ConfigurationError, Fault, ManagerConfig, TriggerConfig, VmConfig, Where
+from common.config.failover import secrets
+from common.config.model import (
+    ClientConfig,
+    ConfigurationError,
+    Fault,
+    FenceConfig,
+    ManagerConfig,
+    TriggerConfig,
+    VmConfig,
+    Where,
+)
 from common.config.tree import Shape, Tree, read_tree
 
 FILE_BYTES_MAX = 1_048_576
@@ -51,9 +61,12 @@ def load_manager(
     tree = _main(path, build.MANAGER_SHAPE, found)
     folder = _folder(tree, "triggers", "triggers.d", found)
     made = build.triggers(_trees(folder, build.TRIGGER_SHAPE, found), found)
-    machines = build.virtual_machines(_trees(_own_file(tree, "vms"), build.VMS_SHAPE, found), found)
-    classes = build.environment_classes(_trees(_own_file(tree, "environments"), environments.SHAPE, found), machines, found)
-    config = build.manager(tree, _name(tree, "manager", host_name), made, machines, found, classes)
+    machines = build.virtual_machines(_trees(_beside(tree, "vms"), build.VMS_SHAPE, found), found)
+    fences = build.fence_devices(_trees(_beside(tree, "fences"), build.FENCES_SHAPE, found), found)
+    for device in fences:
+        _check_secrets(device, found)
+    classes = build.environment_classes(_trees(_beside(tree, "environments"), environments.SHAPE, found), machines, found)
+    config = build.manager(tree, _name(tree, "manager", host_name), made, machines, fences, found, classes)
     return _finish(config, also, found)
 
 
@@ -119,8 +132,8 @@ def _folder(tree: Tree, key: str, default: str, found: Findings) -> list[Path]:
     return _files(folder, found)
 
 
-def _own_file(tree: Tree, key: str) -> list[Path]:
-    """Only a file that is named must be there."""
+def _beside(tree: Tree, key: str) -> list[Path]:
+    """vms.ini, fences.ini, environments.ini: only a file that is named must be there."""
     named = tree.section("paths").values.get(key)
     path = Path(tree.file).parent / (named or f"{key}.ini")
     return [path] if named or path.exists() else []
@@ -160,6 +173,30 @@ def _read(path: Path, found: Findings, *, code: bool) -> str | None:
     except (ValueError, _Unusable) as fault:  # ValueError: a NUL byte in the name
         found.fault(Where(str(path)), str(fault))
     return None
+
+
+def _check_secrets(device: FenceConfig, found: Findings) -> None:
+    if device.secrets is None:
+        return
+    where = Where(device.where.file, device.where.line, device.name, "secrets")
+    try:
+        read_secrets(device.secrets)
+    except OSError as fault:
+        found.fault(where, f"{device.secrets} cannot be read: {fault.strerror}")
+    except ValueError as fault:
+        found.fault(where, f"{device.secrets} {fault}")
+
+
+def read_secrets(path: Path) -> dict[str, str]:
+    """Options of a fence agent, one `key=value` a line. Raises OSError, or ValueError with why the file is refused."""
+    try:
+        status, data = _bytes(path)
+    except _Unusable as fault:
+        raise ValueError(str(fault)) from None
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO) or status.st_uid not in (0, os.geteuid()):
+        mode = stat.S_IMODE(status.st_mode)
+        raise ValueError(f"is refused: others may read it (mode {mode:04o}; chmod 600, chown to this user)")
+    return secrets(data.decode("utf-8"))
 
 
 class _Unusable(Exception):

@@ -12,6 +12,9 @@ from typing import Literal
 
 from common import paths as installed
 from common.hypervisor import Disk, Network
+from common.leases import Terms
+
+_TERMS = Terms()
 
 PushRule = Literal["on_change", "always", "no"]
 
@@ -172,6 +175,15 @@ class BatchConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class GuardConfig:
+    """[failover] of vmclient.ini: what this host has to keep a protected VM from running twice."""
+
+    watchdog: str = "auto"  # auto, none, sim, or the path of a device
+    storage: Path | None = None  # the shared folder for beats and claims, as this host sees it
+    witness: bool = False  # it gives its word as a third beside two managers
+
+
+@dataclass(frozen=True, slots=True)
 class ClientConfig:
     """vmclient.ini with its properties.d/."""
 
@@ -182,6 +194,7 @@ class ClientConfig:
     paths: PathsConfig = ClientPathsConfig()
     hypervisor: HypervisorConfig = HypervisorConfig()
     batch: BatchConfig = BatchConfig()
+    failover: GuardConfig = GuardConfig()
     plugins: tuple[str, ...] = ("plugins.system", "plugins.exec", "plugins.service", "plugins.log")
     allow: tuple[
         str, ...
@@ -300,8 +313,56 @@ class EnvironmentsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class FenceConfig:
+    """One section of fences.ini: a device that cuts the power of hosts. Of several the first in the file is tried first."""
+
+    name: str
+    where: Where
+    agent: str = ""  # a program of fence-agents, by name or absolute path
+    hosts: tuple[str, ...] = ()  # names or shell patterns
+    timeout_s: float = 30.0
+    secrets: Path | None = None  # key=value lines, mode 0600
+    options: dict[str, str] = field(default_factory=dict)  # {host}, {short} stand for the host's full and short name
+    plugs: dict[str, str] = field(default_factory=dict)  # host -> the outlet it hangs on
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverConfig:
+    """[failover] of vmmanager.ini. docs/failover.md explains the numbers."""
+
+    lease_s: float = _TERMS.lease_s
+    beat_s: float = _TERMS.beat_s
+    stop_s: float = _TERMS.stop_s
+    watchdog_s: float = _TERMS.watchdog_s
+    storage_hold_s: float = _TERMS.storage_s
+    authority_s: float = _TERMS.authority_s
+    drift: float = _TERMS.drift
+    margin_s: float = _TERMS.margin_s
+    witness: str = ""  # a client that breaks the tie of two managers
+    storage: Path | None = None  # the folder in which hosts keep their beats, as this manager sees it
+    grace_s: float = 30.0  # of a manager's life, in which it declares nobody dead
+    storm_share: float = 0.5  # more hosts than this silent at once: the fault is elsewhere
+    parallel_restarts: int = 8
+    retries: int = 3
+    retry_delay_s: float = 5.0  # after a failed restart; doubles each time
+    without_watchdog: Literal["fence", "trust"] = "fence"
+    failures_to_tolerate: int = 1  # hosts that may die at once, for `vmctl ha capacity` and its warning
+    failback: Literal["no", "auto"] = "no"
+    failback_hold_s: float = 600.0  # a host is back for so long before VMs go back to it by themselves
+    fence_retry_s: float = 60.0  # all levels failed: tried again
+
+    @property
+    def terms(self) -> Terms:
+        """What leader and hosts hold each other to."""
+        return Terms(
+            self.lease_s, self.beat_s, self.stop_s, self.watchdog_s, self.storage_hold_s, self.authority_s, self.drift,
+            self.margin_s,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class ManagerConfig:
-    """vmmanager.ini with its triggers.d/, vms.ini and environments.ini."""
+    """vmmanager.ini with its triggers.d/, vms.ini, fences.ini and environments.ini."""
 
     name: str
     bus: BusConfig = BusConfig()
@@ -311,6 +372,8 @@ class ManagerConfig:
     vms: tuple[VmConfig, ...] = ()
     orders: VmsConfig = VmsConfig()
     environments: EnvironmentsConfig = field(default_factory=EnvironmentsConfig)
+    failover: FailoverConfig = FailoverConfig()
+    fences: tuple[FenceConfig, ...] = ()
     managers: tuple[str, ...] = ()  # all configured managers, this one included; empty: this one alone
     control_group: str = ""  # unix group that may use vmctl, besides the owner
     request_timeout_s: float = 10.0
@@ -353,3 +416,6 @@ class VmConfig:
     state: Literal["running", "stopped"] = "stopped"  # as it is wanted
     template: bool = False  # for environments: is never started itself
     environment: str = ""  # made of a template for a slot of this environment: its slot decides when it runs
+    protect: bool = False  # its host needs a lease to run it, and it is restarted elsewhere when the host is proved dead
+    start_after: tuple[str, ...] = ()  # VMs or groups that run before it is started by itself
+    start_delay_s: float = 0.0  # and for so long

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.config import environment_keys, keys
+from common.config.failover_keys import FAILOVER, FENCE, GUARD
 from common.config.keys import Key, Table
 from common.config.shown import show
 from common.config.values import show_duration, show_size
@@ -28,6 +29,9 @@ TABLES = {
     "vms": keys.VMS,
     "environments": environment_keys.ENVIRONMENTS,
     "environment": environment_keys.ENVIRONMENT,
+    "failover": FAILOVER,
+    "client-failover": GUARD,
+    "fence": FENCE,
     "bus": keys.BUS,
     "log": keys.LOG,
     "client-paths": keys.CLIENT_PATHS,
@@ -36,6 +40,7 @@ TABLES = {
 _MARKS = re.compile(r"(<!-- keys: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _WORDS = {
     "account": "a name",
+    "agent": "a name or an absolute path",
     "code": "`{ Python }`",
     "commands": "names",
     "daemon": "`PORT@HOST` or `PORT`",
@@ -56,6 +61,7 @@ _WORDS = {
     "services": "names",
     "share": "a share: `10%`",
     "text": "text",
+    "watchdog": "`auto`, `none`, `sim` or a path",
     "word": "text",
     "words": "texts",
 }

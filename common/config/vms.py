@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.config.failover import order_faults
 from common.config.model import Fault, VmConfig, Where
 from common.config.tree import known_near
 from common.config.values import quoted, show_size
@@ -137,6 +138,7 @@ def faults_together(vms: Iterable[VmConfig], at: dict[str, dict[str, Where]]) ->
     for group in sorted(set(members) & set(known)):
         first = members[group][0]
         yield Fault(at[first]["group"], f"{quoted(group)} is the name of a VM as well, so affinity could not tell them apart")
+    yield from order_faults(known, members, at)
     for vm in known.values():
         for key in ("affinity", "anti_affinity"):
             yield from _targets(vm, key, known, members, at[vm.name])

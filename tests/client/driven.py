@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from common.bus.contract import Closed, Opened
-from common.config.model import ClientConfig, PropertyConfig, PushRule, Where
+from common.config.model import ClientConfig, GuardConfig, HypervisorConfig, PropertyConfig, PushRule, Where
 from common.envelope import Envelope
 from common.protocol import Message, Value
 from vmclient.events import Arrived, BusChanged, Effect, Event, Loaded, Moment, Note, Read, ReadDone, Send, Tick, WakeAt
@@ -14,7 +14,7 @@ from vmclient.host import Facts, Host
 
 E = TypeVar("E")
 FACTS = Facts("0.1.0", "boot-1", 1000.0, "ab" * 32)
-COMMANDS = {"log": "", "service": "name", "exec": ""}
+COMMANDS = {"log": "", "service": "name", "exec": "", "vm-start": "vm", "vm-restore": "vm", "vm-migrate": "vm"}
 
 
 def prop(name: str, *, ticks: float = 60.0, push: PushRule = "no", return_type: str = "int", keep: int = 10) -> PropertyConfig:
@@ -35,10 +35,19 @@ class Driven:
         loaded: bool = True,
         connected: bool = True,
         push_bytes: int = 1_048_576,
+        hypervisor: HypervisorConfig | None = None,
+        failover: GuardConfig | None = None,
     ) -> None:
         self.wall, self.mono = 1_000_000.0, 500.0
         self.config = ClientConfig(
-            "xen1", ("dom0",), properties=properties, allow=allow, parallel=parallel, push_bytes_per_s_max=push_bytes
+            "xen1",
+            ("dom0",),
+            properties=properties,
+            allow=allow,
+            parallel=parallel,
+            push_bytes_per_s_max=push_bytes,
+            hypervisor=hypervisor or HypervisorConfig(),
+            failover=failover or GuardConfig(),
         )
         self.host = Host(self.config, FACTS, self.now, begun=begun, ended=ended, epoch=3)
         self.wake = float("inf")

@@ -76,7 +76,7 @@ def _read_all(text: str, shape: Shape) -> Findings:
         build.client(tree, "host", (), found)
     elif shape is build.MANAGER_SHAPE:
         found.faults += tree.faults
-        build.manager(tree, "host", (), (), found)
+        build.manager(tree, "host", (), (), (), found)
     elif shape is build.PROPERTY_SHAPE:
         build.properties([tree], found)
     elif shape is build.VMS_SHAPE:

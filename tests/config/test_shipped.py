@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from common.config import environment_keys, keys
+from common.config.failover_keys import FAILOVER, GUARD
 from common.config.keys import Table
 from common.config.load import load_client, load_manager, load_triggers, parse_triggers
 from common.config.model import ClientConfig, ManagerConfig
@@ -26,10 +27,11 @@ from vmmanager.triggers.rule import faults
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
 BESIDES = {  # fields that no key of the section makes
-    "ClientConfig": {"bus", "log", "paths", "hypervisor", "batch", "properties", "programs", "warnings"},
-    "ManagerConfig": {"bus", "log", "paths", "triggers", "vms", "orders", "environments", "warnings"},
     "EnvironmentConfig": {"name", "where"},
     "EnvironmentsConfig": {"defined", "where"},
+    "ClientConfig": {"bus", "log", "paths", "hypervisor", "batch", "failover", "properties", "programs", "warnings"},
+    "ManagerConfig": {"bus", "log", "paths", "triggers", "vms", "orders", "failover", "fences", "environments", "warnings"},
+    "FenceConfig": {"name", "where"},
     "PropertyConfig": {"name", "where"},
     "ProgramConfig": {"name", "where"},
     "TriggerConfig": {"name", "where"},
@@ -70,6 +72,8 @@ def test_the_shipped_files_say_the_defaults(shipped: Path, comments: str) -> Non
     [
         ("vmclient.ini", [keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS, keys.HYPERVISOR, keys.BATCH, keys.PROGRAM]),
         ("vmmanager.ini", [keys.MANAGER, keys.BUS, keys.LOG, keys.MANAGER_PATHS]),
+        ("vmclient.ini", [keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS, keys.HYPERVISOR, GUARD, keys.PROGRAM]),
+        ("vmmanager.ini", [keys.MANAGER, FAILOVER, keys.BUS, keys.LOG, keys.MANAGER_PATHS]),
         ("properties.d/system.ini", [keys.PROPERTY]),
         ("triggers.d/farm.ini", [keys.TRIGGER]),
         ("examples/environments/environments.ini", [environment_keys.ENVIRONMENTS, environment_keys.ENVIRONMENT]),

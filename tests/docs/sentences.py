@@ -43,6 +43,8 @@ TALKS: dict[str, Talk] = {
     "vmmanager/wiring.py:log": SILENT,
     "vmclient/client.py:log": SILENT,
     "vmclient/threads.py:log": SILENT,
+    "vmclient/guard.py:log": SILENT,
+    "vmclient/guard.py:_note": SILENT,
     "common/logs.py:note": SILENT,
     "common/logs.py:log": SILENT,
     "common/bus/vmbus/notices.py:log": SILENT,

@@ -134,7 +134,7 @@ def vm(manager: Manager, asked: Asked) -> None:
         "definition": _definition(m, name) if defined else None,
         "domain": dict(status.domain.told) if status.domain else None,
         "seen": seen,
-        "placement": _placement(m, name, status) if defined else None,
+        "placement": placement(m, name, status) if defined else None,
     }
     manager.context.reply(asked.call, row(m, name) | more)
 
@@ -148,7 +148,7 @@ def _definition(m: Machines, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _placement(m: Machines, name: str, status: Status) -> dict[str, Any]:
+def placement(m: Machines, name: str, status: Status) -> dict[str, Any]:
     """Where it would go if it were started, or moved, now."""
     rooms, vm = m.dispatch.rooms, m.definitions[name]
     rooms.refresh()
@@ -327,7 +327,7 @@ def render(manager: Manager, asked: Asked) -> None:
     m, name = manager.machines, needed(asked, "name")
     if name not in m.definitions:
         raise Refused("no-such", f"no VM is called {name}")
-    host = word(asked, "host") or m.status(name).host or (_placement(m, name, m.status(name))["host"] or "")
+    host = word(asked, "host") or m.status(name).host or (placement(m, name, m.status(name))["host"] or "")
     if not host:
         raise Refused("refused", f"no host can take {name} now; name one (--on)")
     _execute(manager, asked, host, "vm-render", {"vm": name, "definition": to_wire(m.definitions[name])})

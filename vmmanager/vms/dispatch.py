@@ -77,7 +77,7 @@ class Dispatch:
 
     def start_automatically(self, vm: VmConfig, verdict: Verdict) -> None:
         task = self.wish("start", vm.name, NOBODY)
-        task.automatic = True
+        task.automatic, task.rescues = True, verdict.rescues
         self._verdicts[vm.name] = verdict
 
     def _limit_s(self, op: Op) -> float:
@@ -105,14 +105,16 @@ class Dispatch:
         orders, tasks = self._m.context.config.orders, self._m.tasks
         queued = tasks.queued() if len(tasks) else []
         free = orders.parallel - sum(1 for _ in tasks.active()) if queued else 0
-        if free <= 0:
+        if free <= 0 or not self._m.protection.may_order():
             return
+        rescues = self._m.context.config.failover.parallel_restarts - sum(1 for task in tasks.active() if task.rescues)
         self._rooms.refresh()
         for task in queued[:LOOKED_AT_MAX]:
             if free <= 0 or not self._rooms.any_free():
                 break
-            if self._begin(task):
+            if (not task.rescues or rescues > 0) and self._begin(task):
                 free -= 1
+                rescues -= task.rescues
 
     def _begin(self, task: Task) -> bool:
         """Is it under way now? Not so when it has to wait, or has ended because it cannot be done."""
@@ -155,7 +157,7 @@ class Dispatch:
             return None
         if placement.host is None:
             return placement.why
-        why = safety.may_not_arrive(record, placement.host, self._m.seen, now)
+        why = safety.may_not_arrive(record, placement.host, self._m.seen, now) or self._m.protection.why_not_start(vm)
         return why or (placement.host, "")
 
     def _choose_target(self, task: Task, record: Record, source: str, now: float) -> tuple[str, str] | str | None:
@@ -206,6 +208,11 @@ class Dispatch:
         verdict = self._verdicts.pop(task.vm, None)
         if verdict is not None and verdict.counts:
             record.restarts = (*record.restarts, self._m.context.now.wall)
+        if verdict is not None and verdict.rescues:
+            record.rescues = (*record.rescues, self._m.context.now.wall)
+        vm = self._m.definitions.get(task.vm)
+        if task.op in ARRIVES:
+            record.protected = vm is not None and vm.protect
         task.id = f"{self._m.context.name}-{self._m.context.next_id()}"
         task.move(Phase.NOTING)
         task.text = f"{task.op} on {task.host}" + (f" to {task.target}" if task.target else "")
@@ -223,6 +230,8 @@ class Dispatch:
             return
         if error:
             self._end(task, f"not ordered, because it cannot be noted on disk: {error}")
+        elif not self._m.protection.may_order():  # safety: another may lead by now
+            self._end(task, "not ordered: this manager has no authority any more", definite=False)
         else:
             self._send(task)
 
@@ -248,6 +257,8 @@ class Dispatch:
         vm = self._m.definitions.get(task.vm)
         if task.op == "start" and vm is not None:
             parameters["definition"] = to_wire(vm)
+        if task.op == "restore" and vm is not None and vm.protect:
+            parameters["protect"] = True  # safety: the host must not take it for one that needs no lease
         if task.op == "migrate":
             parameters["target"] = task.target
         return parameters
@@ -298,7 +309,7 @@ class Dispatch:
             self._ended_on_hosts(task)
             self._rooms.ended(task)
             record.order = None
-            if error and task.automatic and (not record.restarts or record.restarts[-1] < task.since):
+            if error and task.automatic and not task.rescues and (not record.restarts or record.restarts[-1] < task.since):
                 record.restarts = (*record.restarts, m.context.now.wall)
             m.changed(record)
         if error and definite and task.op in ARRIVES and not task.automatic:
@@ -313,6 +324,12 @@ class Dispatch:
         m.watchers.ended(task.vm, error, task=task, text=text)
         m.emptying.ended(task, error)
         m.task_ended(task, error, definite)
+
+    def host_dead(self, host: str) -> None:
+        """What was ordered there is over: nobody is left to answer."""
+        for task in [task for task in self._m.tasks.active() if host in task.hosts]:
+            if self._m.protection.gone(host, task.vm):
+                self._end(task, f"{host} is dead ({self._m.protection.proof(host)})", definite=False)
 
     def _ended_on_hosts(self, task: Task) -> None:
         """safety: from now on only lists count that are read after this."""

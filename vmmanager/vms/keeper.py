@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from common.config.model import VmConfig, VmsConfig
+from common.config.model import FailoverConfig, VmConfig, VmsConfig
 from common.config.values import show_duration
 from vmmanager.vms.records import Record
 from vmmanager.vms.sightings import Sightings
@@ -24,6 +24,7 @@ class Verdict:
     why: str = ""
     at: float = 0.0
     counts: bool = False
+    rescues: bool = False  # its host is dead
 
 
 NOTHING = Verdict("nothing")
@@ -33,12 +34,16 @@ def wanted(record: Record, vm: VmConfig) -> Literal["running", "stopped"]:
     return record.wanted or vm.state
 
 
-def judge(record: Record, vm: VmConfig, status: Status, since: float, settings: VmsConfig, now: float) -> Verdict:
+def judge(
+    record: Record, vm: VmConfig, status: Status, since: float, settings: VmsConfig, failover: FailoverConfig, now: float
+) -> Verdict:
     """`since`: wall clock, when the VM came into this state."""
     if vm.environment:  # its slot decides when it is started
         return NOTHING
     if wanted(record, vm) != "running" or record.order is not None or record.held or record.failed or record.saved:
         return NOTHING
+    if status.state in ("stopped", "waiting") and record.rescued:
+        return _rescue(record, status, failover, now)
     if status.state in ("stopped", "waiting"):
         return _start(record, vm, status, since, settings, now, counts=False)
     if status.state == "crashed" and vm.restart != "never":
@@ -61,6 +66,15 @@ def _start(
     return Verdict("start", status.why, since + delay_s if counts else now, counts)
 
 
+def _rescue(record: Record, status: Status, failover: FailoverConfig, now: float) -> Verdict:
+    tried = len(record.rescues)
+    if tried >= failover.retries:
+        return Verdict("give_up", f"{record.rescued} died with it, and {tried} attempts to start it elsewhere failed (retries)")
+    why = f"{record.rescued} died with it"
+    at = record.rescues[-1] + failover.retry_delay_s * 2 ** min(tried - 1, 30) if tried else now
+    return Verdict("start", f"{why}, attempt {tried + 1}" if tried else why, at, rescues=True)
+
+
 def settle(record: Record, vm: VmConfig | None, seen: Sightings, now: float) -> str:
     """Takes what the hosts list into a record without an order under way. A sentence, where an operator should know it."""
     if record.order is not None:
@@ -68,19 +82,32 @@ def settle(record: Record, vm: VmConfig | None, seen: Sightings, now: float) -> 
     found = seen.where(record.name)
     dark = tuple(place for place in record.places if not seen.fresh(place, record.name))
     if found:
-        return _found(record, vm, seen, tuple(host for host, _ in found), dark)
+        return _found(record, vm, seen, tuple(host for host, _ in found), dark, now)
     if dark:
         record.places = tuple(sorted(dark))  # safety: what is dark stays; a fresh list without it counts
         return ""
-    return _gone(record, vm, seen)
+    return _gone(record, vm, seen, now)
 
 
-def _found(record: Record, vm: VmConfig | None, seen: Sightings, hosts: tuple[str, ...], dark: tuple[str, ...]) -> str:
+def _rescued(record: Record, host: str, now: float) -> str:
+    """It runs again after its host died."""
+    died, took_s = record.rescued, now - record.rescued_at
+    record.rescued, record.rescues, record.expected, record.held, record.failed = "", (), True, "", ""
+    record.home = died if host != died else ""
+    return f"runs again on {host}, {took_s:.1f} s after {died} was known to be dead"
+
+
+def _found(
+    record: Record, vm: VmConfig | None, seen: Sightings, hosts: tuple[str, ...], dark: tuple[str, ...], now: float
+) -> str:
     record.places = tuple(sorted({*hosts, *dark}))
     alive = [host for host, domain in seen.where(record.name) if domain.alive and seen.fresh(host, record.name)]
     if not alive:
         return ""
     record.boot_id = seen.listings[alive[0]].boot_id
+    record.protected = record.protected or seen.protection.holds_book(alive[0], record.name)
+    if record.rescued:
+        return _rescued(record, alive[0], now)
     was, record.expected = record.expected, True
     if record.held or record.failed:
         record.held = record.failed = ""
@@ -90,13 +117,20 @@ def _found(record: Record, vm: VmConfig | None, seen: Sightings, hosts: tuple[st
     return ""
 
 
-def _gone(record: Record, vm: VmConfig | None, seen: Sightings) -> str:
-    """Every host where it may have been has a fresh list, and none has it."""
+def _gone(record: Record, vm: VmConfig | None, seen: Sightings, now: float) -> str:
+    """Every host where it may have been has a fresh list, and none has it; or is proved to be dead."""
     places, record.places = record.places, ()
     was, record.expected = record.expected, False
+    dead = next((place for place in places if seen.protection.gone(place, record.name)), "")
+    if dead and was and vm is not None:
+        record.rescued, record.rescued_at, record.rescues = dead, now, ()
+        return f"{dead} is dead, and it with it ({seen.protection.proof(dead)})"
     if not was or not places or vm is None:
         return ""
     host = places[0]
+    if record.protected and vm.restart != "never" and wanted(record, vm) == "running":
+        record.rescued, record.rescued_at, record.rescues = host, now, ()
+        return f"it is not on {host} any more, and is protected: it is started again"
     if seen.listings[host].boot_id != record.boot_id:
         return f"{host} was restarted, and it ended with it"
     how = f"it ended on {host} without an order of ours: its guest shut down, or somebody stopped it by hand"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from common.config.failover import before
 from common.config.model import ManagerConfig, VmConfig
 from common.protocol import Value
 from vmmanager.asking import Asking
@@ -19,6 +20,7 @@ from vmmanager.vms import keeper
 from vmmanager.vms.dispatch import Dispatch
 from vmmanager.vms.emptying import Emptying
 from vmmanager.vms.hostbook import HostRecord, host_record_of
+from vmmanager.vms.protection import Protection
 from vmmanager.vms.questions import Questions
 from vmmanager.vms.records import Record, record_of
 from vmmanager.vms.relations import Relations
@@ -31,6 +33,7 @@ Tell = Callable[[str, dict[str, Value]], object]
 Row = tuple[str, str, dict[str, Value]]
 TABLES = ("vm", "host")
 ALARMING: tuple[State, ...] = ("crashed", "failed", "lost", "twice", "halted")
+LOOK_AGAIN_S = 1.0  # a VM that must not be started yet
 RETRY_S = 10.0  # a VM that no host can take is tried again so often
 
 
@@ -54,6 +57,7 @@ class Machines:
         self.records: dict[str, Record] = {}
         self.hosts: dict[str, HostRecord] = {}
         self.seen = Sightings()
+        self.protection = self.seen.protection
         self.tasks = Tasks()
         self.shown: dict[str, Shown] = {}
         self.waits: dict[str, str] = {}  # VMs to be started that are not yet, and why
@@ -148,6 +152,8 @@ class Machines:
             self.seen.ended[host, ""] = self.context.now.wall
         self._look(self.seen.hosts())
         self.dispatch.resume()
+        for host in sorted({host for task in self.tasks.active() for host in task.hosts}):
+            self.dispatch.host_dead(host)
         self.emptying.resume()
         self._dirty |= self.definitions.keys() | self.records.keys()
 
@@ -199,8 +205,8 @@ class Machines:
     def _look(self, hosts: Iterable[str]) -> None:
         config, now = self.context.config, self.context.now.wall
         changed, names = self.seen.look(self.context.farm, hosts, config.stale_factor, now)
+        self._dirty |= names & (self.definitions.keys() | self.records.keys())
         if changed:
-            self._dirty |= names & (self.definitions.keys() | self.records.keys())
             self._dirty |= {name for name, record in self.records.items() if changed.intersection(record.places)}
             self._dirty |= self.waits.keys()
 
@@ -256,7 +262,8 @@ class Machines:
         if vm is None or name in self.tasks.by_vm or name not in self.shown:
             return
         shown, now = self.shown[name], self.context.now.wall
-        verdict = keeper.judge(record, vm, shown.status, shown.since, self.context.config.orders, now)
+        config = self.context.config
+        verdict = keeper.judge(record, vm, shown.status, shown.since, config.orders, config.failover, now)
         if verdict.what == "nothing":
             self._wait(name, "")
         elif verdict.what == "give_up":
@@ -265,8 +272,38 @@ class Machines:
             self._due[name] = verdict.at
             if shown.status.state in ("stopped", "waiting"):
                 self._wait(name, f"it is tried again {verdict.at - now:.0f} s from its last failure: {verdict.why}")
+        elif why := self.protection.why_not_start(vm) or self._comes_before(vm):
+            self._wait(name, why)
+            self._due[name] = now + LOOK_AGAIN_S
         else:
             self.dispatch.start_automatically(vm, verdict)
+
+    def _comes_before(self, vm: VmConfig) -> str:
+        """Why it is not its turn: what start_after names is to run first."""
+        for name in before(vm, self.definitions):
+            other, record = self.definitions[name], self.records.get(name) or Record(name)
+            if keeper.wanted(record, other) != "running" or record.held or record.failed or record.saved:
+                continue
+            shown = self.shown.get(name)
+            if shown is None or shown.status.state != "running":
+                return f"{name} is to run first (start_after)"
+            if vm.start_delay_s and self.context.now.wall - shown.since < vm.start_delay_s:
+                return f"{name} has not run for {vm.start_delay_s:g} s yet (start_delay)"
+        return ""
+
+    def protect(self, protection: Protection) -> None:
+        """By the part that knows which hosts are dead."""
+        self.protection = self.seen.protection = protection
+
+    def look_at_waiting(self) -> None:
+        """What was in the way may be so no more."""
+        self._dirty |= self.waits.keys()
+
+    def host_proved(self, host: str) -> None:
+        """A host is proved to be dead, or is back: its VMs are looked at again, and what was asked of it is over."""
+        self._dirty |= {name for name, record in self.records.items() if host in record.places or host == record.home}
+        if self.leading:
+            self.dispatch.host_dead(host)
 
     def cannot_start(self, name: str, why: str) -> None:
         """No host can take it now: it is tried again."""

@@ -56,12 +56,19 @@ class Record:
     saved: str = ""  # the host where its memory is saved
     restarts: tuple[float, ...] = ()  # by ourselves, since an operator last started it
     order: Order | None = None
+    protected: bool = False  # the host that has it knows that it needs a lease for it
+    rescued: str = ""  # the host that died with it, until it runs again
+    rescued_at: float = 0.0
+    rescues: tuple[float, ...] = ()  # attempts since then
+    home: str = ""  # where it ran before it was restarted elsewhere
 
     def row(self) -> dict[str, Value]:
         return {
             "wanted": self.wanted, "wanted_by": self.wanted_by, "wanted_at": self.wanted_at, "places": list(self.places),
             "expected": self.expected, "boot_id": self.boot_id, "image": self.image, "held": self.held, "failed": self.failed,
             "saved": self.saved, "restarts": list(self.restarts), "order": self.order.row() if self.order else None,
+            "protected": self.protected, "rescued": self.rescued, "rescued_at": self.rescued_at,
+            "rescues": list(self.rescues), "home": self.home,
         }  # fmt: skip
 
 
@@ -82,6 +89,11 @@ def record_of(name: str, row: dict[str, Any]) -> Record:
         saved=_text(row.get("saved")),
         restarts=tuple(_number(each) for each in _list(row.get("restarts")))[-RESTARTS_KEPT:],
         order=order_of(row.get("order")),
+        protected=row.get("protected") is True,
+        rescued=_text(row.get("rescued")),
+        rescued_at=_number(row.get("rescued_at")),
+        rescues=tuple(_number(each) for each in _list(row.get("rescues")))[-RESTARTS_KEPT:],
+        home=_text(row.get("home")),
     )
 
 

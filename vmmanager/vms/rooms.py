@@ -44,6 +44,9 @@ class Rooms:
     def for_vm(self, vm: VmConfig, *, leaving: str = "") -> tuple[Room, ...]:
         """Without the VM itself; the host that it leaves does not take it."""
         rooms = without(self._rooms, vm) if any(vm.name in room.vms for room in self._rooms) else self._rooms
+        if vm.protect:
+            why_not = {room.host: self._m.protection.why_not_on(room.host, vm) for room in rooms}
+            rooms = tuple(_closed(room, room.why_not or why) if (why := why_not[room.host]) else room for room in rooms)
         if not leaving:
             return rooms
         return tuple(room if room.host != leaving else _closed(room, "it is there now") for room in rooms)

@@ -8,7 +8,7 @@ from vmmanager.vms.sightings import Sightings
 
 def may_not_arrive(record: Record, host: str, seen: Sightings, now: float, *, leaving: str = "") -> str:
     """Why the VM must not be brought up on `host`; empty where it may. `leaving`: the host it migrates from."""
-    if why := seen.why_unknown(host, now, record.name):
+    if why := seen.why_unknown(host, now) or seen.why_unknown(host, now, record.name):
         return f"{host} {why}"
     if seen.listings[host].foreign(record.name):
         return f"{host} has a domain of this name that is not ours"

@@ -13,6 +13,7 @@ from typing import Any
 from common.hypervisor import plain_name
 from common.protocol import NOT_READ, Value
 from vmmanager.state import Client, Farm, Property
+from vmmanager.vms.protection import Protection
 
 AWAITED = "has not listed its domains since the last order there"
 DOMAINS, HYPERVISOR = "domains", "hypervisor"  # the properties a client with a hypervisor has (docs/design/0030)
@@ -85,6 +86,7 @@ class Sightings:
 
     def __init__(self) -> None:
         self.listings: dict[str, Listing] = {}
+        self.protection = Protection()
         self.ended: dict[tuple[str, str], float] = {}
         self._parsed: dict[str, tuple[object, tuple[Domain, ...], str]] = {}
         self._by_name: dict[str, set[str]] = {}  # domain of ours -> hosts that list it
@@ -97,7 +99,10 @@ class Sightings:
             old, client = self.listings.get(host), farm.clients.get(host)
             new = self._listing(host, client, factor, now) if client and host in farm.hypervisors else None
             if new is not None:
+                was_awaited = (host, "") in self.ended
                 names |= self._told_since(new)
+                if was_awaited and (host, "") not in self.ended:
+                    changed.add(host)  # what was awaited of it is known now, be it the same list as before
             if new == old:
                 if new is not None:
                     self.listings[host] = new  # read again, the same
@@ -115,10 +120,13 @@ class Sightings:
 
     def where(self, name: str) -> list[tuple[str, Domain]]:
         """Our domains of this name, host by host; of hosts that are not fresh the last known."""
-        return [(host, domain) for host in sorted(self._by_name.get(name, ())) for domain in self.listings[host].ours(name)]
+        hosts = [host for host in sorted(self._by_name.get(name, ())) if not self.protection.gone(host, name)]
+        return [(host, domain) for host in hosts for domain in self.listings[host].ours(name)]
 
     def why_unknown(self, host: str, now: float, vm: str = "") -> str:
-        """Why nothing is known of this host, or of this VM there, now; empty where its list is fresh."""
+        """Why nothing is known of this host, or of this VM there, now; empty where its list is fresh, or it cannot be there."""
+        if vm and self.protection.gone(host, vm):
+            return ""
         listing = self.listings.get(host)
         if listing is None:
             return "has not been heard since this manager started"
@@ -126,6 +134,8 @@ class Sightings:
         return listing.why + ago or (AWAITED if self.awaited(host, vm) else "")
 
     def fresh(self, host: str, vm: str = "") -> bool:
+        if vm and self.protection.gone(host, vm):
+            return True
         listing = self.listings.get(host)
         return listing is not None and listing.fresh and not self.awaited(host, vm)
 

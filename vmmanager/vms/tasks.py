@@ -44,7 +44,8 @@ ARRIVES = frozenset({"start", "restore"})
 @dataclass(slots=True)
 class Task:
     """`only`: the host the operator named. `host`, `target`: chosen when its turn comes. `automatic`: nobody asked for it now.
-    `evacuates`: the host that is being emptied by it, or filled again. `resumed`: ordered by an earlier leader."""
+    `evacuates`: the host that is being emptied by it, or filled again. `resumed`: ordered by an earlier leader. `rescues`: its
+    host died with it."""
 
     vm: str
     op: Op
@@ -61,6 +62,7 @@ class Task:
     automatic: bool = False
     evacuates: str = ""
     resumed: bool = False
+    rescues: bool = False  # its host is dead
     phase: Phase = Phase.QUEUED
     id: str = ""  # execution id, from noting on
     text: str = "waits for its turn"

@@ -1,0 +1,103 @@
+"""Who may give its word to a leader: the rule that managers and a witness keep (docs/design/0040). Pure, no clock.
+
+A leader asks by CONTROL `words` (Plea), a voter answers by CLB_CONTROL `word` (Word), or says by the same why it gives none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any, Self
+
+from common.leases import DRIFT_MAX, Terms, mute_s
+from common.protocol import Value
+
+EPOCH_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Plea:
+    """`n` rises with each asking of one reign. `authority_s`, `drift`: by what the leader counts."""
+
+    epoch: int
+    n: int
+    authority_s: float
+    drift: float
+    over: bool = False  # the leader acts no more: its voters are free
+
+    def values(self) -> dict[str, Value]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self | None:
+        epoch, n, authority_s, drift = (values.get(key) for key in ("epoch", "n", "authority_s", "drift"))
+        if not _count(epoch) or not _count(n) or not _number(authority_s, 3600.0) or not _number(drift, DRIFT_MAX):
+            return None
+        return cls(int(epoch), int(n), float(authority_s), float(drift), values.get("over") is True)  # type: ignore[arg-type]
+
+    @property
+    def mute_s(self) -> float:
+        """So long a voter gives its word to nobody else, by its own clock."""
+        return mute_s(Terms(authority_s=self.authority_s, drift=self.drift))
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """To the asking `n` of the reign `epoch`. `before`: the reign to which the voter gave its word before this one:
+    who led last knows which hosts are dead."""
+
+    epoch: int
+    n: int
+    before: int = 0
+
+    def values(self) -> dict[str, Value]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self | None:
+        numbers = [values.get(key) for key in ("epoch", "n", "before")]
+        return cls(*numbers) if all(_count(each) for each in numbers) else None  # type: ignore[arg-type]
+
+
+class Voter:
+    """One manager, or the witness. `mute_s`: by the numbers of its own file, or the last ones told; `started`: its clock at its
+    start; `known`: the highest epoch it had known before."""
+
+    def __init__(self, started: float, mute_s: float, known: int = 0) -> None:
+        self._silent_until = started + mute_s
+        self._known = known
+        self._before = known
+        self._leader = ""
+        self._epoch = known
+        self._given_until = float("-inf")
+
+    def heard_epoch(self, epoch: int) -> None:
+        self._known = max(self._known, epoch)
+
+    def asked(self, leader: str, plea: Plea, now: float) -> Word | str:
+        """Its word, or why it gives none."""
+        if plea.epoch < self._known:  # safety: a reign that is over gets no word
+            return f"it knows of epoch {self._known}"
+        if now < self._silent_until:  # safety: what it said before its start, it does not know
+            return f"it started a moment ago, and is silent for {self._silent_until - now:.1f} s"
+        if self._leader not in ("", leader) and now < self._given_until:  # safety: no two leaders at a time
+            return f"it gave its word to {self._leader} (epoch {self._epoch}), for {self._given_until - now:.1f} s"
+        if (self._leader, self._epoch) != (leader, plea.epoch):
+            self._before, self._leader, self._epoch = self._epoch, leader, plea.epoch
+        self._known = plea.epoch
+        self._given_until = max(self._given_until, now + plea.mute_s)
+        return Word(plea.epoch, plea.n, self._before)
+
+    def freed(self, leader: str, epoch: int) -> None:
+        """This leader acts no more, by its own word."""
+        if (leader, epoch) == (self._leader, self._epoch):
+            self._given_until = float("-inf")
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= EPOCH_MAX
+
+
+def _number(value: Any, most: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value) and 0 <= value <= most

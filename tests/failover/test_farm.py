@@ -1,0 +1,146 @@
+"""A host dies, and its protected VMs run elsewhere: real daemons, simulated hypervisors with their watchdogs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.failover.farm import VM, Guarded, guarded
+from vmctl.failure import Failure
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(name="made")
+def _made(tmp_path: Path) -> Iterator[Guarded]:
+    with guarded(tmp_path) as one:
+        yield one
+
+
+def _three_hosts(made: Guarded, *, failover: str = "", fences: str = "") -> str:
+    """mail1 runs, protected, on one of three hosts. Which."""
+    made.manager("m1", vms=VM.format(name="mail1"), failover=failover, fences=fences)
+    for name in ("xen1", "xen2", "xen3"):
+        made.host(name)
+    return made.wait_runs("mail1")
+
+
+def test_the_vms_of_a_host_that_dies_run_elsewhere(made: Guarded) -> None:
+    host = _three_hosts(made)
+    died = made.die(host)
+    other = made.wait_runs("mail1", off=host)
+    took_s = time.monotonic() - died
+    assert made.runs("mail1") == [other]
+    assert took_s < 15.0
+    assert made.states()[host] == "dead"
+    made.farm.start_client(host)
+    made.wait_state(host, "online")
+    assert made.runs("mail1") == [other]
+
+
+FENCE_SH = """\
+#!/bin/sh
+# As the agents of fence-agents: options on standard input, the exit status answers.
+while read -r line; do case "$line" in action=*) action=${line#action=};; port=*) port=${line#port=};; esac; done
+echo "$action $port" >> %(folder)s/fenced
+[ "$action" = off ] || exit 2
+%(python)s -m plugins.sim %(folder)s/simfarm "$port" destroy mail1 || true  # its watchdog may have been faster
+"""
+BROKEN_SH = """\
+#!/bin/sh
+cat > /dev/null
+echo 'Connection timed out' >&2
+exit 1
+"""
+
+
+def test_a_fence_device_makes_it_faster_and_a_broken_one_is_followed_by_the_next(made: Guarded) -> None:
+    folder = made.farm.folder
+    for name, text in (("fence_broken", BROKEN_SH), ("fence_sim", FENCE_SH)):
+        path = folder / name
+        path.write_text(text % {"folder": folder, "python": sys.executable} if "%(" in text else text)
+        path.chmod(0o755)
+    fences = "".join(
+        f"[{name}]\nagent = {folder}/fence_{name}\nhosts = xen*\ntimeout = 5s\n[[options]]\nport = {{short}}\n"
+        for name in ("broken", "sim")
+    )
+    host = _three_hosts(made, fences=fences, failover="lease = 20s\n")
+    died = made.die(host)
+    made.wait_runs("mail1", off=host)
+    assert time.monotonic() - died < 10.0
+    assert (folder / "fenced").read_text() == f"off {host}\n"
+    said = [text for text in made.farm.texts("m1", "failover") if "fence device" in text]
+    assert [text.partition("fence device ")[2] for text in said] == [
+        "broken: off failed (exit status 1): Connection timed out",
+        "broken: status failed (exit status 1): Connection timed out",
+        "sim: power is off",
+    ]
+
+
+def test_nothing_is_done_while_fail_over_is_disarmed(made: Guarded) -> None:
+    host = _three_hosts(made)
+    made.farm.ask("m1", "ha-disarm", why="new switches")
+    made.die(host)
+    made.farm.wait("its VM is gone", lambda: not made.runs("mail1"))
+    made.farm.wait("the manager says why", lambda: made.farm.lines("m1", "nothing is done: fail-over is disarmed"))
+    time.sleep(4.0)  # what would restart it has its time
+    assert not made.runs("mail1")
+    made.farm.ask("m1", "ha-arm")
+    made.wait_runs("mail1", off=host)
+
+
+def test_many_hosts_silent_at_once_are_a_storm_until_an_operator_confirms(made: Guarded) -> None:
+    host = _three_hosts(made)
+    other = next(name for name in made.hosts if name != host)
+    made.die(other)
+    made.die(host)
+    made.farm.wait("the manager holds", lambda: made.farm.ask("m1", "ha-status")["storm"])
+    time.sleep(5.0)  # what would restart it has its time
+    assert not made.runs("mail1")
+    assert made.farm.ask("m1", "ha-confirm")["confirmed"] == sorted((host, other))
+    made.wait_runs("mail1", off=host)
+
+
+def test_a_host_without_a_watchdog_needs_a_word_that_it_is_dead(made: Guarded) -> None:
+    made.manager("m1", vms=VM.format(name="mail1"))
+    for name in ("xen1", "xen2"):
+        made.host(name, "watchdog = none\n")
+    host = made.wait_runs("mail1")
+    made.die(host)
+    made.farm.wait("the manager says why", lambda: made.farm.lines("m1", "it has no watchdog"))
+    time.sleep(4.0)
+    assert made.vm("mail1")["state"] == "lost"
+    with pytest.raises(Failure, match="say the name of the host again"):
+        made.farm.ask("m1", "host-confirm-dead", name=host, again="yes")
+    made.sim(host).destroy("mail1", limit_s=5.0)
+    made.farm.ask("m1", "host-confirm-dead", name=host, again=host)
+    made.wait_runs("mail1", off=host)
+
+
+def test_a_second_manager_takes_over_and_a_minority_does_nothing(made: Guarded) -> None:
+    names = ("m1", "m2", "m3")
+    for name in names:
+        made.manager(name, names, vms=VM.format(name="mail1"))
+    for name in ("xen1", "xen2"):
+        made.host(name)
+    made.farm.wait("one leads", lambda: [name for name in names if made.farm.ask(name, "ha-status")["acting"]])
+    made.m = next(name for name in names if made.farm.ask(name, "ha-status")["acting"])
+    host = made.wait_runs("mail1")
+    made.farm.kill(made.m)
+    rest = [name for name in names if name != made.m]
+    made.m = str(made.farm.wait("another acts", lambda: next((n for n in rest if made.farm.ask(n, "ha-status")["acting"]), "")))
+    made.wait_runs("mail1", on=host)
+    made.die(host)
+    made.wait_runs("mail1", off=host)
+    last = next(name for name in rest if name != made.m)
+    made.farm.kill(made.m)
+    made.m = last
+    made.farm.wait("the last one leads", lambda: made.farm.leads(last))
+    time.sleep(3.0)
+    assert not made.farm.ask(last, "ha-status")["acting"]
+    with pytest.raises(Failure, match="it has no authority: 1 of 3 have given their word, 2 are needed"):
+        made.farm.ask(last, "vm-stop", names=["mail1"])

@@ -1,0 +1,92 @@
+"""The words among managers: asks for them while this manager leads, gives its own, says when authority comes and goes. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from common.config.model import ManagerConfig
+from common.leasewords import WORD, WORDS
+from common.protocol import GROUP_MANAGERS, ClbControl, Control
+from common.words import Plea, Word
+from vmmanager.context import Context
+from vmmanager.failover.authority import Authority
+
+
+def voters_of(config: ManagerConfig) -> tuple[str, ...]:
+    """A manager alone is its own majority, whatever witness there is."""
+    if len(config.managers) < 2:
+        return (config.name,)
+    return (*config.managers, *((config.failover.witness,) if config.failover.witness else ()))
+
+
+class Reign:
+    """`acting`: this manager leads and has authority, as of the last look."""
+
+    def __init__(self, context: Context) -> None:
+        self._c = context
+        config = context.config
+        self.authority = Authority(config.name, voters_of(config), config.failover.terms, context.now.mono)
+        self.acting = False
+
+    def loaded(self, epoch: int) -> None:
+        self.authority.voter.heard_epoch(epoch)
+
+    def look(self, epoch: int | None) -> None:
+        """`epoch`: of the reign that this manager leads; None: it does not lead. Asks for words, and sees what came of it."""
+        now = self._c.now.mono
+        if epoch is None:
+            if self.authority.epoch and (plea := self.authority.end()):
+                self._say(plea)
+        else:
+            self.authority.begin(epoch, now)
+            if plea := self.authority.ask(now):
+                self._say(plea)
+        held = self.authority.held(now)
+        if held != self.acting:
+            self.acting = held
+            self._note(epoch)
+
+    def _note(self, epoch: int | None) -> None:
+        if self.authority.alone or epoch is None:
+            return  # the change of leadership was said
+        if self.acting:
+            self._c.note(f"manager {self._c.name}: has authority (epoch {epoch})")
+        else:
+            self._c.note(f"manager {self._c.name}: {self.authority.why_not(self._c.now.mono)}; it does nothing", "warning")
+
+    def _say(self, plea: Plea) -> None:
+        to, addresses = [GROUP_MANAGERS], [GROUP_MANAGERS]
+        witness = self._c.farm.clients.get(self._c.config.failover.witness)
+        if witness is not None and witness.address and witness.name in self.authority.voters:
+            to.append(witness.name)
+            addresses.append(witness.address)
+        self._c.send(Control(verb=WORDS, arguments=plea.values()), tuple(to), tuple(addresses))
+
+    def asked(self, leader: str, address: str, arguments: dict[str, Any]) -> None:
+        """A leader asks for our word."""
+        plea = Plea.of(arguments)
+        if plea is None or leader == self._c.name:
+            return
+        if plea.over:
+            self.authority.voter.freed(leader, plea.epoch)
+            return
+        word = self.authority.voter.asked(leader, plea, self._c.now.mono)
+        if isinstance(word, Word):
+            answer = ClbControl(verb=WORD, values=word.values())
+        else:
+            answer = ClbControl(verb=WORD, ok=False, reason=word, values=Word(plea.epoch, plea.n).values())
+        self._c.send(answer, (leader,), (address,))
+
+    def answered(self, voter: str, answer: ClbControl) -> None:
+        word = Word.of(answer.values)
+        if not answer.ok:
+            self.authority.answered(voter, answer.reason or "it gave none")
+        elif word is not None:
+            self.authority.answered(voter, word)
+
+    def strangers(self) -> list[str]:
+        """Managers on the bus that the majority is not counted of."""
+        return [name for name in self._c.farm.managers if name not in self.authority.voters]
+
+    def next_wake(self) -> float:
+        return min(self.authority.next_wake(), self.authority.until() if self.acting else float("inf"))

@@ -1,0 +1,431 @@
+"""What becomes of each host: heard, silent, lost, claimed, fenced, proved dead, back. Events in, effects out. Pure.
+
+Every manager notes who asks for leases; only one that has authority grants, claims, fences, and declares anybody dead. What a
+proof means for virtual machines is protection.py's to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from common.leases import Terms, lease_over_s
+from common.leasewords import LEASE, Ask, Grant, terms_of
+from common.protocol import GROUP_CLIENTS, Control, Value
+from vmmanager.context import Context
+from vmmanager.events import ClaimWritten, FenceEnded, LookAtStorage, Persist, StorageSeen, WriteClaim
+from vmmanager.failover.claims import Claims
+from vmmanager.failover.fences import Fences
+from vmmanager.failover.hostleases import HostLeases
+from vmmanager.failover.hosts import PROVED, SUSPECT, UP, Host, Proof, State, host_of
+from vmmanager.failover.proof import NEVER, by_time
+from vmmanager.failover.reign import Reign
+from vmmanager.failover.restraint import LATE_BEATS, Restraint
+
+SILENT_BEATS = 3
+TABLE = "lease"
+FARM_ROW = ("fact", "failover")
+TOKEN = "lease:"
+CLAIMS_PER_REIGN = 1_000_000  # a claim's number is its epoch's times this, and rises
+JUDGE_S, JUDGE_BEATS = 0.5, 0.25  # all hosts are looked at so often, whichever is sooner
+INVITE_S = 60.0  # a host with a hypervisor that asks for no lease is told the terms so often
+
+Row = tuple[str, str, dict[str, Value]]
+
+
+class Watch:
+    """`tell` sends a decision to all managers. `may_have`, `names`: see protection.py, which sets them."""
+
+    def __init__(self, context: Context, reign: Reign, tell: Callable[[str, dict[str, Value]], object]) -> None:
+        self.context = context
+        self.reign = reign
+        self._tell = tell
+        self.hosts: dict[str, Host] = {}
+        self.leases = HostLeases(self.hosts, context.config.failover.terms)
+        self.claims = Claims(context.config.failover.terms)
+        self.restraint = Restraint()
+        self.fences = Fences(self)
+        self.since = NEVER  # monotonic: since when this manager acts
+        self.started = context.now.mono
+        self.unheard: set[str] = set()  # hosts that may have what the leader before ordered, and could not tell
+        self.heard_reign = 0  # whose decisions we know
+        self._reigned = 0  # the last reign of our own
+        self._writing: dict[str, int] = {}  # claims on their way to the storage
+        self._look_at = NEVER
+        self._judge_at = -NEVER
+        self._looking = False
+        self._invited: dict[str, float] = {}
+        self.may_have: Callable[[str], bool] = lambda host: True
+        self.names: Callable[[], Mapping[str, tuple[str, ...]]] = dict
+        self.proved: Callable[[str], None] = lambda host: None  # said when a proof comes or goes
+        self.maintenance: Callable[[str], str] = lambda host: ""
+        self.renewed: Callable[[], None] = lambda: None  # said when a host that held no lease is granted one
+        self.wanted: Callable[[], bool] = lambda: False  # is any VM protected?
+
+    @property
+    def acting(self) -> bool:
+        return self.since != NEVER
+
+    @property
+    def now(self) -> float:
+        return self.context.now.mono
+
+    @property
+    def terms(self) -> Terms:
+        """By what proofs are counted."""
+        return self.leases.longest
+
+    # --- what stays -----------------------------------------------------------------------------------------------------
+
+    def restore(self, table: str, key: str, value: dict[str, Any]) -> None:
+        """A row of the store, or of the leader."""
+        if table == TABLE:
+            told, known = host_of(key, value), self.hosts.get(key)
+            if known is not None:
+                told.ask, told.asked_at, told.answer = known.ask, known.asked_at, known.answer
+            self.hosts[key] = told
+            self.proved(key)
+            return
+        self.restraint.restore(value)
+        epoch, terms = value.get("epoch"), terms_of(value.get("terms"))
+        self.heard_reign = max(self.heard_reign, epoch if isinstance(epoch, int) else 0)
+        if terms is not None and terms != self.leases.terms:
+            self.leases.told(terms)
+
+    def rows(self) -> list[Row]:
+        """What a newcomer is told."""
+        hosts: list[Row] = [(TABLE, name, host.row()) for name, host in sorted(self.hosts.items())]
+        return [*hosts, (*FARM_ROW, self._farm_row())]
+
+    def _farm_row(self) -> dict[str, Value]:
+        return {**self.restraint.row(), "epoch": self.heard_reign, "terms": asdict(self.leases.terms)}
+
+    def told(self, rows: list[Row]) -> None:
+        """The leader's rows take the place of ours."""
+        theirs = [row for row in rows if row[0] == TABLE or row[:2] == FARM_ROW]
+        for name in sorted(self.hosts.keys() - {key for table, key, _ in theirs if table == TABLE}):
+            self._keep(TABLE, name, Host(name).row())
+        for table, key, value in theirs:
+            self._keep(table, key, value)
+
+    def decided(self, verb: str, arguments: dict[str, Value], *, own: bool) -> None:
+        """A change of the leader's, as every manager hears it; our own is in force already."""
+        name, row, token = arguments.get("name"), arguments.get("row"), str(arguments.get("token") or "")
+        if not isinstance(name, str) or not isinstance(row, dict):
+            return
+        table, key = (TABLE, name) if verb == "lease-host" else FARM_ROW
+        if own:
+            self.context.out.append(Persist(table, key, row, token))  # type: ignore[arg-type]
+        else:
+            self._keep(table, key, row)
+
+    def _keep(self, table: str, key: str, row: dict[str, Value]) -> None:
+        self.restore(table, key, row)
+        self.context.out.append(Persist(table, key, row))  # type: ignore[arg-type]
+
+    def host_changed(self, host: Host) -> str:
+        token = f"{TOKEN}{self.context.next_id()}"
+        self._tell("lease-host", {"name": host.name, "row": host.row(), "token": token})
+        return token
+
+    def farm_changed(self, token: str = "") -> None:
+        self._tell("lease-farm", {"name": "failover", "row": self._farm_row(), "token": token})
+
+    def stored(self, token: str, error: str) -> None:
+        """safety: a host that was dead gets a lease only when the disk and the other managers know that it is back."""
+        for host in self.hosts.values():
+            if host.noting and host.noting == token:
+                host.noting, host.noted_at = "", self.now
+                if error:
+                    host.noting = self.host_changed(host)
+
+    # --- who leads ------------------------------------------------------------------------------------------------------
+
+    def took_over(self) -> None:
+        """This manager acts from now on. safety: whoever led before may have granted until now, and more than we know."""
+        now, authority = self.now, self.reign.authority
+        is_same = authority.epoch == self._reigned
+        knows_dead = is_same or authority.alone or authority.before <= self.heard_reign
+        self.since, self._reigned = now, authority.epoch
+        self.heard_reign = max(self.heard_reign, authority.epoch)
+        self.unheard = {name for name, host in self.hosts.items() if host.leased}
+        for host in self.hosts.values():
+            if host.state in PROVED and knows_dead:
+                continue
+            if host.state != "unknown":
+                self._move(host, "unknown", "this manager leads now")
+            host.claim, host.claim_at, host.claim_seen_at = 0, NEVER, -NEVER
+        self.leases.took_over(now)
+        for host in self.hosts.values():
+            if host.noting:  # what was on its way got lost with the bus
+                host.noting = self.host_changed(host)
+            if now - host.asked_at < self.leases.terms.lease_s:
+                self._heard(host)
+        self._look_at = now
+        self._invited.clear()
+        self.farm_changed()
+
+    def deposed(self) -> None:
+        self.since = NEVER
+        self.fences.drop()
+        self.unheard.clear()
+
+    def configure(self) -> None:
+        """After a reload."""
+        terms = self.context.config.failover.terms
+        if terms != self.leases.terms:
+            self.leases.told(self.leases.terms)
+            self.leases.terms = self.claims.terms = terms
+            if self.acting:
+                self.farm_changed()
+
+    # --- events ---------------------------------------------------------------------------------------------------------
+
+    def asked(self, name: str, values: dict[str, Value]) -> None:
+        """A host asks for its lease."""
+        ask = Ask.of(values)
+        if ask is None:
+            return
+        known = self.hosts.get(name)
+        before = (known.guard_s, known.storage, known.leased) if known else None
+        host = self.leases.asked(name, ask, self.now)
+        if self.acting:
+            if host.over_at == NEVER:  # safety: the leader before may have granted it a lease that we do not know of
+                host.over_at = self.since + lease_over_s(self.terms)
+            self._heard(host)
+            if (host.guard_s, host.storage, host.leased) != before:
+                self.host_changed(host)
+
+    def _heard(self, host: Host) -> None:
+        """It asks, so it lives; what it may have left from before, it says."""
+        if host.state == "dead":
+            self._move(host, "returned", "it asks again")
+        elif host.state == "claimed" and host.ask is not None and host.ask.stopped == host.claim:
+            self._dead(host, "said", "it saw our claim and has stopped all that was protected, by its own word")
+            self._move(host, "returned", "it asks again")
+        elif host.state in ("unknown", "silent", "lost", "claimed"):
+            self._move(host, "online", "it asks")
+            self._withdraw(host)
+        if host.state == "returned" and not host.book:  # safety: nothing is left there of what may run elsewhere now
+            self._back(host, "it has nothing left from before")
+
+    def heard_without_lease(self, host: Host) -> None:
+        """One that asks for no leases is on the bus and lists its domains."""
+        if host.state == "dead":
+            self._move(host, "returned", "it is on the bus again")
+            self._back(host, "it lists its domains")
+
+    def _back(self, host: Host, why: str) -> None:
+        self._move(host, "online", why)
+        host.proof, host.proved_by = "", ""
+        self._withdraw(host)
+        host.noting = self.host_changed(host)
+        self.restraint.confirmed -= {host.name}
+        self.proved(host.name)
+
+    def seen(self, event: StorageSeen) -> None:
+        self._looking = False
+        old = self.claims.error
+        self.claims.looked(event.began, event.beats, event.claims, event.error)
+        if self.claims.error != old:
+            text = f"not readable: {event.error}" if event.error else "readable"
+            self.context.note(f"storage of fail-over: {text}", "warning" if event.error else "info", "failover")
+        if event.error or not self.acting:
+            return
+        for name in sorted(event.beats.keys() - self.hosts.keys()):  # it lives by its storage, and we know nothing of it
+            host = self.hosts[name] = Host(name, since=self.now, leased=True, storage=True)
+            host.over_at = self.since + lease_over_s(self.terms)
+            self.unheard.add(name)
+        for name, host in sorted(self.hosts.items()):
+            self._look_at_claim(host, event.claims.get(name), event.began)
+
+    def _look_at_claim(self, host: Host, lying: int | None, began: float) -> None:
+        if host.name in self._writing:
+            return
+        if host.state == "claimed" and host.claim_at != NEVER:
+            if lying == host.claim:
+                host.claim_seen_at = began
+            else:
+                self._move(host, "lost", "the claim does not lie there any more")
+                host.claim, host.claim_at = 0, NEVER
+        elif not host.claim and lying != 0 and (lying is None or host.state in UP):
+            self._write(host, 0)  # where none lies the host does not see the storage that we see, and says that it has none
+
+    def claim_written(self, event: ClaimWritten) -> None:
+        host = self.hosts.get(event.host)
+        if self._writing.get(event.host) == event.number:
+            del self._writing[event.host]
+        if host is None or not self.acting:
+            return
+        if event.error:
+            self.context.note(f"host {host.name}: cannot write the claim: {event.error}", "warning", "failover")
+        elif event.number and event.number == host.claim:
+            host.claim_at = self.now  # safety: from when it surely lay there
+            host.claim_seen_at = -NEVER
+
+    def fence_ended(self, event: FenceEnded) -> None:
+        self.fences.ended(event)
+
+    # --- every step -----------------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """What follows from the time that has passed."""
+        if not self.acting:
+            return
+        if self.now >= self._judge_at:
+            self._judge_at = self.now + min(JUDGE_S, JUDGE_BEATS * self.leases.terms.beat_s)
+            self._watch_storm()
+            for _, host in sorted(self.hosts.items()):
+                self._judge(host)
+            self._invite()
+        self._look_at_storage()
+        if grant := self.leases.grant(self.now, self._may_be_granted, self.names):
+            self._send(grant)
+            if any(self.hosts[name].lapsed for name in grant.hosts):
+                self.renewed()
+
+    def _may_be_granted(self, host: Host) -> bool:
+        """safety: only to whom nothing stands against."""
+        if host.state != "online" or host.noting or self.reign.strangers():
+            return False
+        return host.noted_at == -NEVER or self.reign.authority.since(host.noted_at)
+
+    def _send(self, grant: Grant) -> None:
+        self.context.send(Control(verb=LEASE, arguments=grant.values()), (GROUP_CLIENTS,), (GROUP_CLIENTS,))
+
+    def _invite(self) -> None:
+        """Hosts that have heard no terms of ours ask for nothing."""
+        farm, now = self.context.farm, self.now
+        if not self.wanted():
+            return
+        mute = [name for name in farm.hypervisors if farm.clients[name].address and not self._asks(name)]
+        if any(now - self._invited.get(name, -NEVER) >= INVITE_S for name in mute):
+            self._invited = dict.fromkeys(mute, now)
+            self._send(Grant(self.leases.terms))
+
+    def _asks(self, name: str) -> bool:
+        host = self.hosts.get(name)
+        return host is not None and self.now - host.asked_at < self.leases.terms.lease_s
+
+    def _watch_storm(self) -> None:
+        late = {
+            name
+            for name, host in self.hosts.items()
+            if host.leased
+            and host.state not in PROVED
+            and self.now - max(host.asked_at, self.since) > LATE_BEATS * self.leases.terms.beat_s
+        }
+        among = [name for name, host in self.hosts.items() if host.leased and host.state not in PROVED]
+        if self.restraint.watch(late, sorted(among), self.context.config.failover.storm_share):
+            storm = self.restraint.storm
+            text = (
+                f"{len(storm)} of {len(among)} hosts are silent at once: nothing is done about any of them"
+                if storm
+                else "the storm of silent hosts is over"
+            )
+            self.say("failover", text, "error" if storm else "info")
+
+    def _judge(self, host: Host) -> None:
+        terms, silent_s = self.leases.terms, self.now - host.asked_at
+        if host.state == "online" and host.leased and silent_s >= SILENT_BEATS * terms.beat_s:
+            self._move(host, "silent", f"it has not asked for {silent_s:.1f} s")
+        if host.state in ("silent", "unknown") and host.leased and self.now >= host.over_at:
+            self._move(host, "lost", "its lease has run out")
+        if host.state == "returned" and host.leased and silent_s >= SILENT_BEATS * terms.beat_s:
+            self._move(host, "dead", f"silent again; {host.proved_by}")
+        if host.state in SUSPECT:
+            self._suspect(host)
+
+    def why_not(self, host: Host) -> str:
+        """Why nothing is done about it; empty where something may be."""
+        return self.restraint.why_not(
+            now=self.now,
+            grace_until=self.started + self.context.config.failover.grace_s,
+            maintenance=self.maintenance(host.name),
+        )
+
+    def _suspect(self, host: Host) -> None:
+        failover = self.context.config.failover
+        if why := self.why_not(host):
+            self._tell_why(host, why)
+            return
+        may_have = self.may_have(host.name)
+        lives = host.storage and self.claims.readable(self.now) and not self.claims.is_silent(host.name, self.now)
+        if host.state != "fencing" and may_have and not lives and self.fences.begin(host, "vmherd"):
+            return
+        if host.state == "lost" and host.storage:
+            if not self.claims.is_silent(host.name, self.now):
+                self._tell_why(host, self.claims.why(host.name, self.now))
+                return
+            self._claim(host)
+        proof = by_time(host, self.terms, may_have=may_have, trust=failover.without_watchdog == "trust")
+        if host.state in ("lost", "claimed", "fencing") and self.now >= proof.at:
+            self._dead(host, "time", proof.why)
+        elif proof.at == NEVER:
+            self._tell_why(host, proof.why)
+
+    def _tell_why(self, host: Host, why: str) -> None:
+        if host.told.partition("(")[0] != why.partition("(")[0]:
+            self.say(host.name, f"host {host.name}: {host.state}, and nothing is done: {why}", "warning")
+        host.told = why
+
+    def _dead(self, host: Host, proof: Proof, why: str) -> None:
+        """safety: only here, and only by proof."""
+        host.proof, host.proved_by, host.epoch = proof, why, self.reign.authority.epoch
+        if host.state != "dead":
+            self._move(host, "dead", why)
+        self.unheard.discard(host.name)
+        self.host_changed(host)
+        self.proved(host.name)
+
+    def dead_by(self, host: Host, proof: Proof, why: str) -> None:
+        """A fence device, or an operator's word."""
+        self._dead(host, proof, why)
+
+    def move(self, host: Host, new: State, why: str) -> None:
+        self._move(host, new, why)
+
+    def _move(self, host: Host, new: State, why: str) -> None:
+        text = host.become(new, why, self.now)
+        self.say(host.name, text, "info" if new in ("online", "unknown", "returned") else "warning")
+
+    def say(self, subject: str, text: str, level: Any = "info", who: str = "") -> None:
+        """Into the log and the history."""
+        self.context.note(text, level, "failover")
+        self.context.record("failover", subject, text, None, who)
+
+    # --- the storage ----------------------------------------------------------------------------------------------------
+
+    def _look_at_storage(self) -> None:
+        folder = self.context.config.failover.storage
+        if folder is None or self._looking or self.now < self._look_at:
+            return
+        self._looking, self._look_at = True, self.now + self.leases.terms.beat_s
+        self.context.out.append(LookAtStorage(folder))
+
+    def _claim(self, host: Host) -> None:
+        lying, least = self.claims.lying.get(host.name, 0), self.reign.authority.epoch * CLAIMS_PER_REIGN
+        host.claim = max(least, host.claim_last, lying) + 1
+        host.claim_last, host.claim_at = host.claim, NEVER
+        self._move(host, "claimed", f"its storage is silent as well; claim {host.claim}")
+        self.host_changed(host)
+        self._write(host, host.claim)
+
+    def _withdraw(self, host: Host) -> None:
+        if host.claim:
+            host.claim, host.claim_at, host.claim_seen_at = 0, NEVER, -NEVER
+            self._write(host, 0)
+
+    def _write(self, host: Host, number: int) -> None:
+        folder = self.context.config.failover.storage
+        if folder is not None:
+            self._writing[host.name] = number
+            reign = self.reign.authority.epoch
+            self.context.out.append(WriteClaim(folder, host.name, number, reign, self.context.name))
+
+    def next_wake(self) -> float:
+        if not self.acting:
+            return NEVER
+        storage = self._look_at if not self._looking and self.context.config.failover.storage else NEVER
+        return min(self.leases.next_wake(), storage, self._judge_at if self.hosts else NEVER)
