@@ -72,7 +72,8 @@ def test_a_vm_of_a_slot_is_made_after_the_template(tmp_path: Path) -> None:
         "[worker4]\ntemplate = yes\nmemory = 1G\nkernel = /k\ncmdline = name=$vm\n[[networks]]\neth0 = xenbr0\n"
         "[[disks]]\nxvda = /dev/vg0/$vm\n"
     )
-    text = "[environments]\nhead = head\n[a]\ntemplate = worker4\nqueue = x\nnode = $environment-$short-$slot\nslots_per_host = 2\n"
+    keys = "template = worker4\nqueue = x\nnode = $environment-$short-$slot\nslots_per_host = 2\n"
+    text = f"[environments]\nhead = head\n[a]\n{keys}"
     config = configured(tmp_path, text=text, vms=vms)
     (one,) = config.environments.defined
     first, second = places(config.environments, ("wn1.example.org",))
