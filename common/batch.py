@@ -1,6 +1,6 @@
 """What a batch system tells us and does for us: one small contract, for every batch system. Knows none of them.
 
-The client on the head node has `[batch]` in vmclient.ini: then it has the properties `batch_jobs` and `batch_nodes` and the
+The client on the head node has `[batch]` in vmclient.ini: it then has the properties `batch_jobs` and `batch_nodes` and the
 commands `batch-drain`, `batch-resume`, `batch-gone` and `batch-requeue`. The manager sees nothing else of a batch system.
 
 No answer is unknown, never empty or idle: a reader that could not read everything raises Unknown.
@@ -74,7 +74,8 @@ class Batch(Protocol):
         """Takes a drain, or `gone`, back: it takes jobs when it is up. Raises NoSuchNode."""
 
     def gone(self, node: str, reason: str, *, limit_s: float) -> None:
-        """Its VM is no more: its jobs are requeued at once, none is sent to it until `resume`. Raises NoSuchNode."""
+        """Its VM is no more: jobs that were on it are requeued at once, and nothing is sent to it until `resume`. Raises
+        NoSuchNode."""
 
     def requeue(self, node: str, *, limit_s: float) -> int:
         """The jobs on it start again elsewhere; how many. Only for a node whose VM is no more. Raises NoSuchNode."""

@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
-from common.config.model import HypervisorConfig, ProgramConfig
+from common.config.model import BatchConfig, HypervisorConfig, ProgramConfig
 from common.value import Value
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -79,6 +79,7 @@ class Site:
     programs: Mapping[str, ProgramConfig] = field(default_factory=dict)
     services: tuple[str, ...] = ()
     hypervisor: HypervisorConfig = field(default_factory=HypervisorConfig)
+    batch: BatchConfig = field(default_factory=BatchConfig)
     log: Callable[[str, str], None] = lambda text, level: None
     remaining_s: Callable[[], float] = lambda: 60.0
     progress: TellProgress = untold

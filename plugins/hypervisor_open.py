@@ -59,6 +59,7 @@ def _sim(host: str, config: HypervisorConfig) -> Hypervisor:
         boot_s=config.sim_boot_s,
         shutdown_s=config.sim_shutdown_s,
         bridges=list(config.sim_bridges),
+        hook=config.sim_hook,
     )
     try:
         SimWorld(config.farm).set_host(host, wanted)

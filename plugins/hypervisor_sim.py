@@ -17,12 +17,15 @@ import msgspec
 
 from common import hypervisor as hv
 from common.hypervisor import Domain, DomainConfig, Progress, silent
+from common.program import NotStarted, run_program
 from common.render import xl as render
 from plugins.sim_world import CONSOLE_LINES_MAX, Failure, SimDomain, SimHost, SimWorld
 
 MIB = 1024 * 1024
 POLL_S = 0.1
 VERSION = "1"
+HOOK_S_MIN = 1.0
+HOOK_CHARS_MAX = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,30 @@ class SimHypervisor:
                 bridges=[network.bridge_name for network in config.networks],
             )
             self._place(host, one, f"{config.name} started")
-            return self._seen(one)
+            seen = self._seen(one)
+        self._begin(config.name, limit_s)
+        return seen
+
+    def _begin(self, name: str, limit_s: float) -> None:
+        try:
+            self._tell("start", name, limit_s)
+        except hv.HypervisorError:
+            with self._changed() as host:
+                host.domains.pop(name, None)
+            raise
+
+    def _tell(self, what: str, name: str, limit_s: float) -> None:
+        """Runs the hook: what this guest does beyond being listed."""
+        hook = self.world.read(self.host).hook
+        if not hook:
+            return
+        try:
+            done = run_program([hook, what, name, self.host], timeout_s=max(HOOK_S_MIN, limit_s), detached=True)
+        except NotStarted as fault:
+            raise hv.HypervisorError(self.host, name, f"sim_hook: {fault}") from None
+        if done.status != 0:
+            said = done.why or f"exit status {done.status}: {(done.errors or done.output).strip()[-HOOK_CHARS_MAX:]}"
+            raise hv.HypervisorError(self.host, name, f"sim_hook {what}: {said}")
 
     def _place(self, host: SimHost, one: SimDomain, line: str) -> None:
         """Once more under the lock, for two processes may have asked at once."""
@@ -155,10 +181,13 @@ class SimHypervisor:
         deadline = self.clock() + limit_s
         failure = self.world.take_failure(self.host, name, "shutdown")
         with self._changed() as host:
-            one = self._owned(host, name)
-            if failure is None and not one.stopped:
-                one.ends_at = self.clock() + host.shutdown_s
-                _say(one, "going down")
+            running = failure is None and not self._owned(host, name).stopped
+        if running:
+            self._tell("stop", name, limit_s)
+        with self._changed() as host:
+            if running and name in host.domains:
+                host.domains[name].ends_at = self.clock() + host.shutdown_s
+                _say(host.domains[name], "going down")
         if failure is not None and failure.how != "hang":
             self._fail(failure, name, limit_s)
         if self._gone(name, deadline):
@@ -184,8 +213,11 @@ class SimHypervisor:
     def destroy(self, name: str, *, limit_s: float) -> None:
         self._obey("destroy", name, limit_s)
         with self._changed() as host:
-            self._owned(host, name)
-            del host.domains[name]
+            stopped = self._owned(host, name).stopped
+        if stopped in ("", "paused"):
+            self._tell("destroy", name, limit_s)
+        with self._changed() as host:
+            host.domains.pop(name, None)
 
     def reboot(self, name: str, *, limit_s: float) -> None:
         self._obey("reboot", name, limit_s)
@@ -193,6 +225,8 @@ class SimHypervisor:
             one = self._running(host, name, "rebooted")
             one.boots_at = self.clock() + host.boot_s
             _say(one, "rebooting")
+        self._tell("stop", name, limit_s)
+        self._tell("start", name, limit_s)
 
     def pause(self, name: str, *, limit_s: float) -> None:
         self._obey("pause", name, limit_s)
@@ -221,6 +255,7 @@ class SimHypervisor:
             path.write_bytes(msgspec.json.encode(one))
         except (hv.HypervisorError, OSError) as fault:
             raise self._unsaved(name, path, fault) from None
+        self._tell("stop", name, limit_s)
         with self._changed() as host:
             host.domains.pop(name, None)
 
@@ -240,7 +275,9 @@ class SimHypervisor:
         self._obey("restore", name, limit_s)
         with self._changed() as host:
             self._place(host, one, "restored")
-            return self._seen(one)
+            seen = self._seen(one)
+        self._begin(name, limit_s)
+        return seen
 
     def _saved(self, name: str, path: Path) -> SimDomain:
         try:
@@ -266,6 +303,8 @@ class SimHypervisor:
             one = self._running(host, name, "migrated")
             there._place(other, one, f"moved from {self.host}")
             del host.domains[name]
+        self._tell("stop", name, limit_s)
+        there._begin(name, limit_s)
         return "saved" if kind == "pv" else "live"
 
     # --- the rest -----------------------------------------------------------------------------------------------------------
@@ -295,6 +334,7 @@ class SimHypervisor:
             one = self._get(host, name)
             one.stopped = "crashed"
             _say(one, "kernel panic")
+        self._tell("destroy", name, HOOK_S_MIN)
 
     def add_foreign(self, name: str, memory_bytes: int) -> None:
         """Somebody else starts a domain by hand."""

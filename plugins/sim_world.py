@@ -42,13 +42,15 @@ class SimDomain(msgspec.Struct):
 
 
 class SimHost(msgspec.Struct):
-    """`boot_s`, `shutdown_s`: time that a guest needs. `bridges`: those that there are; empty: any will do."""
+    """`boot_s`, `shutdown_s`: time that a guest needs. `bridges`: those that there are; empty: any will do. `hook`: a program
+    that is run when a guest begins and ends."""
 
     memory_bytes: int = 16 * GIB
     cpus: int = 8
     boot_s: float = 0.0
     shutdown_s: float = 0.0
     bridges: list[str] = []
+    hook: str = ""
     domains: dict[str, SimDomain] = {}
 
     @property
@@ -88,7 +90,7 @@ class SimWorld:
         """The host as it is wanted, with the domains it has."""
         self.add_host(name, wanted)
         with self.changed(name) as (host,):
-            for field in ("memory_bytes", "cpus", "boot_s", "shutdown_s", "bridges"):
+            for field in ("memory_bytes", "cpus", "boot_s", "shutdown_s", "bridges", "hook"):
                 setattr(host, field, getattr(wanted, field))
 
     def hosts(self) -> tuple[str, ...]:

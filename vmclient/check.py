@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from common.config.model import ClientConfig, Fault, PropertyConfig, Where
 from common.protocol import Value
+from vmclient.executions import FAMILIES
 from vmclient.frames import Job, Ready
 from vmclient.outcomes import Catalogue, Ended, Limits, Said
 from vmclient.setups import READER_DATA_BYTES, setup_of
@@ -64,6 +65,6 @@ def _allow_faults(config: ClientConfig, ready: Ready) -> Iterator[Fault]:
     """Bare names only: common/config knows the programs and the verbs."""
     commands = {entry.name for entry in ready.plugins if entry.kind == "command"}
     for allowed in config.allow:
-        if ":" not in allowed and allowed not in commands and allowed != "vm":
+        if ":" not in allowed and allowed not in commands and allowed not in FAMILIES:
             where = Where("vmclient.ini", section="client", key="allow")
             yield Fault(where, f"{allowed}: no plugin has this command; there are: {', '.join(sorted(commands))}")

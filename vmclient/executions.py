@@ -40,6 +40,7 @@ ENDED_MAX = 50_000  # ids remembered
 ENDED_KEPT_MIN = 1_000  # of which so many whatever their age
 OUTPUT_CHARS_MAX = 65_536
 REASON_CHARS_MAX = 65_536  # protocol.Text
+FAMILIES = ("vm", "batch")  # a name of `allow` that stands for all commands that begin with it and a dash
 GUARD_S = 5.0  # the guard answers within a few milliseconds; it writes to the disk
 PROGRESS_EVERY_S = 0.5  # of one execution; what comes in between waits, and only the newest is told
 
@@ -366,8 +367,9 @@ class Executions:
 
 def not_allowed(execute: Execute, allow: tuple[str, ...]) -> str:
     """Why the closed list forbids it, or empty. `exec:NAME` allows the one program NAME, a bare name the whole command, `vm`
-    all that begin with `vm-`."""
-    if execute.command in allow or (execute.command.startswith("vm-") and "vm" in allow):
+    and `batch` all that begin with `vm-` and `batch-`."""
+    family, dash, _ = execute.command.partition("-")
+    if execute.command in allow or (dash and family in FAMILIES and family in allow):
         return ""
     if execute.command == "exec":
         program = execute.parameters.get("program")

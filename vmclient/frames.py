@@ -10,15 +10,16 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from common.config.model import HypervisorConfig, ProgramConfig, Where
+from common.config.model import BatchConfig, HypervisorConfig, ProgramConfig, Where
 from common.value import Value
 
 FRAME_BYTES_MAX = 40 * 1024 * 1024  # a value of 16 MiB, escaped, and what is around it
 HEAD_BYTES = 4
 TEXT_CHARS_MAX = 500  # of one line of progress
 Kind = Literal["reader", "command"]
+_Model = TypeVar("_Model", HypervisorConfig, BatchConfig)
 
 
 class FrameFault(Exception):
@@ -38,6 +39,7 @@ class Setup:
     programs: tuple[ProgramConfig, ...] = ()
     services: tuple[str, ...] = ()
     hypervisor: HypervisorConfig = field(default_factory=HypervisorConfig)
+    batch: BatchConfig = field(default_factory=BatchConfig)
     data_bytes_max: int = 0  # 0: no limit
 
 
@@ -131,18 +133,22 @@ def told(body: bytes) -> ToWorker:
         ProgramConfig(**one | {"argv": tuple(one["argv"]), "where": Where(**one["where"])}) for one in members["programs"]
     )
     lists = {key: tuple(members[key]) for key in ("modules", "services")}
-    return Setup(**members | lists | {"programs": programs, "hypervisor": _hypervisor(members["hypervisor"])})
+    engines = {
+        "hypervisor": _engine(HypervisorConfig, members["hypervisor"]),
+        "batch": _engine(BatchConfig, members["batch"]),
+    }
+    return Setup(**members | lists | {"programs": programs, **engines})
 
 
-def _hypervisor(members: Mapping[str, Any]) -> HypervisorConfig:
+def _engine(model: type[_Model], members: Mapping[str, Any]) -> _Model:
     """Lists are tuples again, and what the model has as a path is one."""
     made: dict[str, Any] = {}
-    for one in fields(HypervisorConfig):
+    for one in fields(model):
         value = members[one.name]
         if isinstance(value, list):
             value = tuple(value)
         made[one.name] = Path(value) if value is not None and one.default is None else value
-    return HypervisorConfig(**made)
+    return model(**made)
 
 
 class Frames:

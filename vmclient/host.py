@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common import protocol
+from common.batch import JOBS, NODES
 from common.bus.contract import Opened
 from common.config.differences import differences
 from common.config.model import ClientConfig, PropertyConfig
@@ -65,7 +66,7 @@ from vmclient.properties import NEVER, Properties, Property, phase, said
 from vmclient.pushing import Pushing
 
 PROTOCOL = 1
-DOMAINS = "domains"  # the property that commands on virtual machines change
+SEEN_ANEW = {"vm": ("domains",), "batch": (JOBS, NODES)}  # the properties that commands of a family change
 FETCH_MARGIN_S = 5.0  # beyond the longest time-out: waiting for a worker, killing one
 LATER_MAX = 1000  # answers that were asked to come with jitter
 JOURNAL_KEEP_S = 2 * 86_400.0
@@ -195,9 +196,10 @@ class Host:
         return effects + (self._read_anew(event.name, now) if one is not None and one.again else [])
 
     def _run_done(self, event: RunDone, now: Moment) -> list[Effect]:
-        """What a command on virtual machines did is seen at once, however it ended."""
-        ours = self.executions.command(event.execution).startswith("vm-")
-        return (self._read_anew(DOMAINS, now) if ours else []) + self.executions.done(event, now)
+        """What a command on virtual machines or worker nodes did is seen at once, however it ended."""
+        family = self.executions.command(event.execution).partition("-")[0]
+        anew = [effect for name in SEEN_ANEW.get(family, ()) for effect in self._read_anew(name, now)]
+        return anew + self.executions.done(event, now)
 
     def _read_anew(self, name: str, now: Moment) -> list[Effect]:
         """A reading that begins now, not one that has begun before."""

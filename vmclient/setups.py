@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from common.config import hypervisors
+from common.config import batches, hypervisors
 from common.config.model import ClientConfig
 from vmclient.frames import Setup
 from vmclient.outcomes import Limits
@@ -22,6 +22,9 @@ def setup_of(config: ClientConfig, data_bytes: int) -> Setup:
     """What the workers of this configuration are told."""
     folder = str(config.paths.plugins) if config.paths.plugins else ""
     one = config.hypervisor
-    plugins = config.plugins if one.engine == "none" else tuple(dict.fromkeys((*config.plugins, hypervisors.PLUGIN)))
+    plugins = list(config.plugins)
+    plugins += [hypervisors.PLUGIN] if one.engine != "none" else []
+    plugins += [batches.PLUGIN] if config.batch.engine != "none" else []
     one = replace(one, saves=one.saves or config.paths.state / "saves")
-    return Setup(config.name, plugins, folder, {}, config.programs, config.services, one, data_bytes)
+    modules = tuple(dict.fromkeys(plugins))
+    return Setup(config.name, modules, folder, {}, config.programs, config.services, one, config.batch, data_bytes)

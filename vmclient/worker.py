@@ -142,6 +142,7 @@ class Worker:
             programs=self._programs,
             services=setup.services,
             hypervisor=setup.hypervisor,
+            batch=setup.batch,
             log=self._log,
             remaining_s=lambda: max(0.0, self._deadline - time.monotonic()),
             progress=self._progress,

@@ -7,6 +7,7 @@ import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
+from vmctl.arguments_environments import add_environments
 from vmctl.arguments_failover import add_failover, add_why
 from vmctl.arguments_images import add_images
 from vmctl.arguments_vms import add_hosts, add_vms
@@ -25,6 +26,7 @@ Lengths of time are written 90s, 15m, 2h, 1h30m or 1d."""
 CONTROL_VERBS = ("ping", "hello", "reload", "set-ticks", "pause", "resume", "properties", "history", "shutdown")
 EVENT_KINDS = (
     "client", "manager", "request", "trigger", "firing", "silence", "key", "reload", "notify", "refused", "vm", "failover",
+    "environment",
 )  # fmt: skip
 EVENTS_DEFAULT = 50
 
@@ -71,6 +73,7 @@ def parser() -> ArgumentParser:
     _add_keys(commands)
     add_vms(commands)
     add_hosts(commands)
+    add_environments(commands)
     add_failover(commands)
     add_why(commands)
     add_images(commands)

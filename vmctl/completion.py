@@ -107,6 +107,16 @@ def _vm_groups(link: Link) -> Iterable[str]:
     return [str(row["group"]) for row in _rows(link, "vms") if row.get("group")]
 
 
+def _environments(link: Link) -> Iterable[str]:
+    result = link.ask("envs")
+    rows = result.get("environments") if isinstance(result, dict) else None
+    return [str(row.get("name")) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _paused(link: Link) -> Iterable[str]:
+    return [*_environments(link), *(str(row.get("slot")) for row in _rows(link, "env-slots") if row.get("state") == "broken")]
+
+
 _NAMES: dict[str, Any] = {
     "client": _clients,
     "group": _groups,
@@ -124,6 +134,10 @@ _NAMES: dict[str, Any] = {
     "vm-group": _vm_groups,
     "vm-target": lambda link: ["all", *_vms(link), *_vm_groups(link)],
     "host": lambda link: _column(link, "hosts", "name"),
+    "env": _environments,
+    "env-host": lambda link: _column(link, "env-slots", "host"),
+    "env-paused": _paused,
+    "env-request": lambda link: _column(link, "env-requests", "id"),
 }
 
 

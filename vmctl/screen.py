@@ -55,6 +55,8 @@ STATE_STYLES = {
     "dead": "bold red",
     "starting": "cyan", "stopping": "cyan", "migrating": "cyan", "saving": "cyan", "restoring": "cyan", "incoming": "cyan",
     "leaving": "cyan", "waiting": "yellow", "halted": "yellow", "paused": "yellow", "maintenance": "yellow",
+    "serving": "green", "active": "green", "draining": "cyan", "joining": "cyan", "broken": "bold red",
+    "out": "dim",
     "twice": "bold red", "failed": "bold red", "crashed": "bold red",
     "stopped": "dim", "saved": "dim", "queued": "dim", "foreign": "dim",
 }  # fmt: skip

@@ -15,6 +15,7 @@ from common.daemon import CannotStart, Life, RunOptions, run
 from common.keys import KeyFault
 from vmmanager.control import ControlFault
 from vmmanager.embedded import EmbeddedBus
+from vmmanager.environments.expression import policy_faults
 from vmmanager.triggers.rule import faults
 from vmmanager.wiring import Daemon
 
@@ -40,7 +41,7 @@ def load(path: Path) -> ManagerConfig:
 
 
 def engine_faults(config: ManagerConfig) -> Iterable[Fault]:
-    return faults(config.triggers)
+    return [*faults(config.triggers), *policy_faults(config.environments)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

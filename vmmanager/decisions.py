@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from common.protocol import ClbControl, Value
+from vmmanager.environments.book import VERB as ENVIRONMENT_ROW
 from vmmanager.events import Asked, Persist
 from vmmanager.merging import Ended, beyond, news, rows_of
 from vmmanager.peers import Row
@@ -60,6 +61,9 @@ class Decisions:
         if verb in ("vm", "vm-host"):
             m.machines.decided(verb, arguments, own=sender == m.context.name)
             return
+        if verb == ENVIRONMENT_ROW:
+            m.environments.book.decided(arguments, own=sender == m.context.name)
+            return
         if verb == "unsilence":
             self.ended_silences.note(str(arguments.get("id")), arguments, m.context.now.wall)
             self._keep_ended()
@@ -74,6 +78,7 @@ class Decisions:
             *self._m.keys.rows(),
             *self._m.engine.rows(),
             *self._m.machines.rows(),
+            *self._m.environments.book.rows(),
             *self._m.failover.rows(),
             *([(*ENDED_ROW, ended)] if ended else []),
         ]
@@ -92,6 +97,7 @@ class Decisions:
             offer: dict[str, Value] = {"keys": keys, "rows": [list(row) for row in own]}
             m.context.send(ClbControl(verb="offer", values=offer), (m.leadership.leader,), (address,))
         m.machines.told(rows)
+        m.environments.book.told(rows)
         m.failover.told(rows)
         self._replace_rules([row for row in rows if row[0] in ENGINE_TABLES])
         m.context.note(f"manager {m.context.name}: has the state of {m.leadership.leader} ({len(rows)} rows)")

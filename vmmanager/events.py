@@ -242,7 +242,7 @@ class Note:
 @dataclass(frozen=True, slots=True)
 class Record:
     """One row of the event history. Kinds: client, manager, request, trigger, firing, silence, key, reload, notify, refused,
-    vm, failover."""
+    vm, failover, environment."""
 
     at: float  # wall clock
     kind: str
@@ -257,7 +257,9 @@ class Record:
 class Persist:
     """Write to the store under (table, key); None deletes. With a token, Stored(token) comes back once it is on disk."""
 
-    table: Literal["silence", "key", "firing", "trigger", "fact", "vm", "host", "lease"]  # facts: epoch, failover
+    table: Literal[
+        "silence", "key", "firing", "trigger", "fact", "vm", "host", "lease", "slot", "environment", "request"
+    ]  # facts: epoch, failover
     key: str
     value: dict[str, Value] | None
     token: str = ""

@@ -20,6 +20,8 @@ from vmmanager.acting import Acting
 from vmmanager.asking import Asking
 from vmmanager.context import Context, Refused
 from vmmanager.decisions import ENDED_ROW, ENGINE_TABLES, Decisions
+from vmmanager.environments.book import TABLES as ENVIRONMENT_TABLES
+from vmmanager.environments.keeping import Environments
 from vmmanager.events import (
     Arrived,
     Asked,
@@ -54,7 +56,7 @@ from vmmanager.keybook import KeyBook
 from vmmanager.leadership import Change, Leadership
 from vmmanager.operations import OPERATIONS
 from vmmanager.peers import Peers
-from vmmanager.requests import Requests
+from vmmanager.requests import Request, Requests
 from vmmanager.roll import Roll
 from vmmanager.triggers.effects import Act, Effect, Tell
 from vmmanager.triggers.engine import Engine
@@ -98,6 +100,8 @@ class Manager:
         self.asking = Asking(self.context, self.requests)
         self.acting = Acting(self.context, self.asking)
         self.machines = Machines(self.context, self.asking, self.peers.tell)
+        self.environments = Environments(self.context, self.asking, self.machines, self.peers.tell)
+        self.asking.task_ended = self._task_ended
         self.reign = Reign(self.context)
         self.failover = Watch(self.context, self.reign, self.peers.tell)
         self.guarding = Guarding(self.failover, self.machines)
@@ -129,6 +133,7 @@ class Manager:
         if abs(by_s) > CLOCK_SET_S:
             self.context.farm.clock_set(by_s)
             self.machines.clock_set(by_s)
+            self.environments.clock_set(by_s)
             self.context.reserve_ids()
             self.context.note(
                 f"the clock was set {'forward' if by_s > 0 else 'back'} by {abs(by_s):.0f} s; ages stay", "warning"
@@ -166,17 +171,20 @@ class Manager:
         self._promoted = False
         self.acting.drop()
         self.machines.deposed()
+        self.environments.deposed()
 
     def _evaluate(self, now: Moment) -> None:
         if self.reign.acting and not self._promoted:
             self._promoted = True
             self.carry(self.engine.promoted(now))
             self.machines.promoted()
+            self.environments.promoted()
         self._look_at_machines()
         self.carry(self.engine.evaluate(self.context.farm, now, self.leadership.since if self.reign.acting else None))
 
     def _look_at_machines(self) -> None:
         ticked, self._ticked = self._ticked, False
+        self.environments.look(ticked=ticked)
         self.machines.look(all_hosts=ticked)
 
     def _next_wake(self) -> float:
@@ -288,6 +296,8 @@ class Manager:
                 self.keys.restore(key, value)
             elif table in MACHINE_TABLES:
                 self.machines.restore(table, key, value)
+            elif table in ENVIRONMENT_TABLES:
+                self.environments.book.restore(table, key, value)
             elif table == TABLE or (table, key) == FARM_ROW:
                 self.failover.restore(table, key, value)
             elif table in ENGINE_TABLES:
@@ -381,6 +391,11 @@ class Manager:
     def _returned(self, name: str) -> None:
         self.asking.again(name)
 
+    def _task_ended(self, request: Request) -> None:
+        """A request that a slot or a VM waits for."""
+        if not self.environments.answered(request):
+            self.machines.answered(request)
+
     def _code_done(self, event: CodeDone) -> None:
         self.carry(self.engine.code_done(event, self.context.now))
 
@@ -405,6 +420,7 @@ class Manager:
             sentences.append(f"of these, {', '.join(AT_START_ONLY)} take effect at the next start")
         self.context.config = event.config
         self.machines.configure(event.config)
+        self.environments.configure(event.config)
         self.failover.configure()
         self.carry(self.engine.configure(event.config.triggers, event.config, self.context.now))
         self.context.out.append(LookForKeys())

@@ -11,6 +11,7 @@ from common import VERSION
 from common.protocol import Control, Execute, FetchProp, GetProp, Value
 from vmmanager.asking import EXECUTE_GRACE_S, Question, timeout_of
 from vmmanager.context import Refused
+from vmmanager.environments import answers as environments
 from vmmanager.events import Asked, Reload, Reply, TryTrigger
 from vmmanager.failover import answers as failover
 from vmmanager.requests import REQUESTS_MAX, Kind
@@ -238,5 +239,6 @@ OPERATIONS: dict[str, Operation] = {
     "key-remove": Operation(_decide_key, changes=True),
     "reload": Operation(_reload),
     **{name: Operation(run, changes) for name, (run, changes) in answers.OPERATIONS.items()},
+    **{name: Operation(run, changes) for name, (run, changes) in environments.OPERATIONS.items()},
     **{name: Operation(run, changes) for name, (run, changes) in failover.OPERATIONS.items()},
 }

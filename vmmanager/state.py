@@ -15,7 +15,8 @@ from vmmanager.history import TEXT_CHARS_MAX, TEXTS_MAX, History
 
 Key = tuple[str, ...]
 """What changed: ("clients",) who is known · ("group", G) who is in it · ("client", C) its own facts (active_timestamp, address)
-· ("property", C, P) a value · ("view",) the managers."""
+· ("property", C, P) a value · ("view",) the managers · ("environment", E) an environment ·
+("environments",) which there are."""
 
 Status = Literal["unseen", "connected", "silent", "lost"]
 
@@ -63,6 +64,20 @@ class Client:
 
 
 @dataclass(frozen=True, slots=True)
+class Environment:
+    """What triggers see of an environment. `known`: the batch system answers; else `waiting` and `running` say nothing.
+    `wanted` is None before the mix was decided."""
+
+    name: str
+    wanted: int | None = None
+    slots: int = 0
+    serving: int = 0
+    waiting: int = 0
+    running: int = 0
+    known: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """A client's status changed."""
 
@@ -83,6 +98,7 @@ class Farm:
     changed: set[Key] = field(default_factory=set)
     by_address: dict[str, str] = field(default_factory=dict)  # private address -> full name, connected clients only
     hypervisors: set[str] = field(default_factory=set)  # clients that have a hypervisor
+    environments: dict[str, Environment] = field(default_factory=dict)
 
     def take_changed(self) -> set[Key]:
         changed, self.changed = self.changed, set()

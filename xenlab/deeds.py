@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from xenlab import network, remote
+from xenlab.headnode import LENGTH_S, HeadNode
 from xenlab.processes import Failed
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Deeds:
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
+        self._head = HeadNode(lab)
         self._deeds: dict[str, Callable[[str], None]] = {
             "kill": lambda host: lab.processes.kill(host),
             "start": self._start,
@@ -41,6 +43,8 @@ class Deeds:
         verb, *names = words
         if verb == "twice":
             return self._twice()
+        if verb in ("environments", "submit", "jobs"):
+            return self._batch(verb, names)
         if verb == "sleep" and names:
             time.sleep(float(names[0]))
             return 0, ""
@@ -49,6 +53,18 @@ class Deeds:
         for host in names:
             self._deeds[verb](host)
         return 0, f"{verb} {' '.join(names)}"
+
+    def _batch(self, verb: str, words: list[str]) -> tuple[int, str]:
+        """`environments`, `submit QUEUE short|long`, `jobs`."""
+        if verb == "jobs":
+            return 0, self._head.jobs()
+        if verb == "environments":
+            self._head.start()
+        elif len(words) == 2 and words[1] in LENGTH_S:
+            self._head.submit(*words)
+        else:
+            return 2, f"the lab cannot `submit {' '.join(words)}`"
+        return 0, f"{verb} {' '.join(words)}"
 
     def _number(self, host: str) -> int:
         return self._lab.names.index(host) + 1

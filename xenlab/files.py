@@ -18,7 +18,10 @@ from xenlab import network
 from xenlab.qemu import AGENT
 
 GUEST = Path(__file__).resolve().parent / "guest"
+ROOT = Path(__file__).resolve().parent.parent
 MANAGER = "mgr1"
+HEAD = "head"
+ENVIRONMENTS = {"sl4": 11, "debian": 12}  # name -> number of the address of its domain
 DOMAIN_BRIDGE = "xenbr0"
 IMAGES, SHARED, LOGS = "/srv/images", "/srv/shared", "/srv/log"
 AGENT_SERVICE = f"#!/bin/sh\nexec python3 /opt/xenlab/agent.py {AGENT}\n"
@@ -74,6 +77,50 @@ plugins = plugins.system, plugins.log
 allow = log,
 heartbeat = 5
 {common}properties = properties.d
+"""
+
+HEAD_INI = """\
+[client]
+name = {name}
+plugins = plugins.system, plugins.batch
+allow = batch,
+heartbeat = 5
+[batch]
+engine = sim
+ticks = 2
+farm = {farm}
+sim_queues = {queues}
+{common}state = state
+run = run
+local_keys = {keys}
+"""
+
+# One slot, on one host.
+ENVIRONMENTS_INI = """\
+[environments]
+head = {head}
+hosts = {host}
+ticks = 2
+hold = 5s
+join_limit = 5m
+"""
+
+ENVIRONMENT_INI = """\
+[{name}]
+template = worker-{name}
+queue = {name}
+boot = 20s
+"""
+
+TEMPLATE_INI = """\
+
+[worker-{name}]
+template = yes
+memory = 96M
+image = tiny
+cmdline = "{words} host=$vm ip4={address}/{bits} beat"
+[[networks]]
+eth0 = xenbr0
 """
 
 HYPERVISOR = f"""\
@@ -170,6 +217,23 @@ def fences_ini(agent: Path, sockets: Path) -> str:
 
 def vms_ini() -> str:
     return VMS_INI.format(words=DOMAIN_WORDS, net=network.NET, bits=network.BITS)
+
+
+def templates_ini() -> str:
+    """What vms.ini says of the environments' domains."""
+    return "".join(
+        TEMPLATE_INI.format(name=name, words=DOMAIN_WORDS, address=network.domain_address(number), bits=network.BITS)
+        for name, number in ENVIRONMENTS.items()
+    )
+
+
+def environments_ini(host: str) -> str:
+    text = ENVIRONMENTS_INI.format(head=HEAD, host=host)
+    return text + "".join(ENVIRONMENT_INI.format(name=name) for name in ENVIRONMENTS)
+
+
+def head_ini(farm: Path, keys: Path) -> str:
+    return HEAD_INI.format(name=HEAD, farm=farm, queues=", ".join(ENVIRONMENTS), common=common(), keys=keys)
 
 
 def client_ini(name: str, *, hypervisor: bool) -> str:

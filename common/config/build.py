@@ -11,12 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.config import failover, hypervisors, keys, vms
+from common.config import batches, environments, failover, hypervisors, keys, vms
 from common.config.code import check as check_code
+from common.config.environment_keys import ENVIRONMENT, ENVIRONMENTS
 from common.config.failover_keys import FAILOVER, FENCE, GUARD
 from common.config.model import (
+    BatchConfig,
     BusConfig,
     ClientConfig,
+    EnvironmentConfig,
+    EnvironmentsConfig,
     FailoverConfig,
     Fault,
     FenceConfig,
@@ -35,7 +39,8 @@ from common.config.model import (
 from common.config.tree import Section, Shape, Tree, known_near
 
 CLIENT_SHAPE = Shape(
-    (keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS, keys.HYPERVISOR, GUARD), below={"programs": keys.PROGRAM}
+    (keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS, keys.HYPERVISOR, keys.BATCH, GUARD),
+    below={"programs": keys.PROGRAM},
 )
 MANAGER_SHAPE = Shape((keys.MANAGER, keys.VMS, FAILOVER, keys.BUS, keys.LOG, keys.MANAGER_PATHS))
 PROPERTY_SHAPE = Shape(many=keys.PROPERTY)
@@ -65,8 +70,14 @@ def client(tree: Tree, name: str, properties: tuple[PropertyConfig, ...], found:
     section = tree.section("client")
     made = _fields(section, keys.CLIENT)
     programs = tuple(_programs(tree, made.get("allow", ()), found))
-    hypervisor = _hypervisor(tree)
+    hypervisor = HypervisorConfig(**_with_paths(tree, keys.HYPERVISOR))
     found.faults += hypervisors.faults(hypervisor, tree.section("hypervisor"), properties)
+    batch = BatchConfig(**_with_paths(tree, keys.BATCH))
+    found.faults += batches.faults(batch, tree.section("batch"), properties)
+    more = (
+        *hypervisors.properties(hypervisor, tree.section("hypervisor").at("engine")),
+        *batches.properties(batch, tree.section("batch").at("engine")),
+    )
     config = ClientConfig(
         **{
             **made,
@@ -75,8 +86,9 @@ def client(tree: Tree, name: str, properties: tuple[PropertyConfig, ...], found:
             "log": _log(tree, found),
             "paths": _paths(tree, keys.CLIENT_PATHS),
             "hypervisor": hypervisor,
+            "batch": batch,
             "failover": _guard(tree, hypervisor, found),
-            "properties": (*properties, *hypervisors.properties(hypervisor, tree.section("hypervisor").at("engine"))),
+            "properties": (*properties, *more),
             "programs": programs,
         }
     )
@@ -93,6 +105,7 @@ def manager(
     machines: tuple[VmConfig, ...],
     fences: tuple[FenceConfig, ...],
     found: Findings,
+    classes: EnvironmentsConfig | None = None,
 ) -> ManagerConfig:
     """`name`: of this host, where the file gives none."""
     section = tree.section("manager")
@@ -107,6 +120,7 @@ def manager(
             "triggers": triggers,
             "vms": machines,
             "orders": _orders(tree, found),
+            "environments": classes or EnvironmentsConfig(),
             "failover": _failover(tree),
             "fences": fences,
         }
@@ -127,6 +141,11 @@ def _orders(tree: Tree, found: Findings) -> VmsConfig:
         key = "restart_delay_max" if "restart_delay_max" in section.values else "restart_delay"
         found.fault(section.at(key), "restart_delay is above restart_delay_max")
     return config
+
+
+def _with_paths(tree: Tree, table: keys.Table) -> dict[str, Any]:
+    made = _fields(tree.section(table.name), table)
+    return {name: _from(tree, value) if isinstance(value, Path) else value for name, value in made.items()}
 
 
 def _failover(tree: Tree) -> FailoverConfig:
@@ -161,13 +180,6 @@ def fence_devices(trees: Iterable[Tree], found: Findings) -> tuple[FenceConfig, 
         found.faults += failover.fence_faults(device, section)
         made.append(device)
     return tuple(made)
-
-
-def _hypervisor(tree: Tree) -> HypervisorConfig:
-    made = _fields(tree.section("hypervisor"), keys.HYPERVISOR)
-    for name, value in made.items():
-        made[name] = _from(tree, value) if isinstance(value, Path) else value
-    return HypervisorConfig(**made)
 
 
 def _fields(section: Section, table: keys.Table) -> dict[str, Any]:
@@ -264,10 +276,10 @@ def _allowed(config: ClientConfig, section: Section, tree: Tree, found: Findings
             found.fault(section.at("allow"), f"{command!r}: no such program ({known_near(program, programs)})")
     if "exec" in config.allow and not programs:
         found.warn(section.at("allow"), "exec can run nothing: there is no program below [programs]")
-    if config.hypervisor.engine == "none":
-        for command in config.allow:
-            if command == "vm" or command.startswith("vm-"):
-                found.warn(section.at("allow"), f"{command} can do nothing: engine of [hypervisor] is none")
+    for family, title, engine in (("vm", "hypervisor", config.hypervisor.engine), ("batch", "batch", config.batch.engine)):
+        for command in config.allow if engine == "none" else ():
+            if command == family or command.startswith(f"{family}-"):
+                found.warn(section.at("allow"), f"{command} can do nothing: engine of [{title}] is none")
     if "service" in config.allow and not config.services:
         found.warn(section.at("allow"), "service can do nothing: services is empty")
 
@@ -318,10 +330,35 @@ def virtual_machines(trees: Iterable[Tree], found: Findings) -> tuple[VmConfig, 
             if not vms.DEVICE.fullmatch(device):
                 found.fault(devices.at(device) if devices else section.where, "is no name of a disk (xvda, vda, sda, hda)")
         found.faults += vms.faults_of(vm, at, section.parts)
+        found.faults += environments.template_faults(vm, at)
         made.append(vm)
         places[vm.name] = at
     found.faults += vms.faults_together(made, places)
     return tuple(made)
+
+
+def environment_classes(trees: Iterable[Tree], machines: Iterable[VmConfig], found: Findings) -> EnvironmentsConfig:
+    """environments.ini."""
+    trees = list(trees)
+    for tree in trees:
+        found.faults += tree.faults
+        found.warnings += tree.warnings
+    head, sections = environments.tree_sections(trees)
+    defined = []
+    for name, section in sections.items():
+        one = EnvironmentConfig(name=name, where=section.where, **_fields(section, ENVIRONMENT))
+        found.faults += environments.faults_of(one, section)
+        defined.append(one)
+    code, quotas = head.code.get("expr"), head.parts.get("quotas")
+    if code:
+        faults, warnings = check_code(code, "expr")
+        found.faults += faults
+        found.warnings += warnings
+    made = _fields(head, ENVIRONMENTS)
+    made |= {"expr": code, "quotas": dict(quotas.values) if quotas else {}, "where": head.where}
+    config = EnvironmentsConfig(defined=tuple(defined), **made)
+    found.faults += environments.faults_together(config, head, sections, {vm.name: vm for vm in machines})
+    return config
 
 
 def _once(trees: Iterable[Tree], found: Findings) -> Iterable[Section]:

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from common.config import keys
+from common.config.environment_keys import ENVIRONMENT, ENVIRONMENTS
 from common.config.failover_keys import FAILOVER, FENCE, GUARD
 from common.config.keys import Table
 from common.config.model import (
     ClientConfig,
     Code,
+    EnvironmentConfig,
     FenceConfig,
     ManagerConfig,
     ProgramConfig,
@@ -20,7 +22,7 @@ from common.config.model import (
 )
 from common.config.shown import plain, show
 
-_Named = PropertyConfig | ProgramConfig | TriggerConfig | VmConfig | FenceConfig
+_Named = PropertyConfig | ProgramConfig | TriggerConfig | VmConfig | EnvironmentConfig | FenceConfig
 TEXT_CHARS_MAX = 120  # a longer value is only said to have changed
 
 
@@ -30,6 +32,7 @@ def differences(old: ClientConfig | ManagerConfig, new: ClientConfig | ManagerCo
     if isinstance(old, ClientConfig) and isinstance(new, ClientConfig):
         said += _sections(keys.CLIENT, keys.CLIENT_PATHS, old, new)
         said += (f"[hypervisor] {text}" for text in _changes(keys.HYPERVISOR, old.hypervisor, new.hypervisor))
+        said += (f"[batch] {text}" for text in _changes(keys.BATCH, old.batch, new.batch))
         said += (f"[failover] {text}" for text in _changes(GUARD, old.failover, new.failover))
         said += _named("property", keys.PROPERTY, old.properties, new.properties)
         said += _named("program", keys.PROGRAM, old.programs, new.programs)
@@ -40,6 +43,8 @@ def differences(old: ClientConfig | ManagerConfig, new: ClientConfig | ManagerCo
         said += _named("fence device", FENCE, old.fences, new.fences)
         said += _named("trigger", keys.TRIGGER, old.triggers, new.triggers)
         said += _named("VM", keys.VM, old.vms, new.vms)
+        said += (f"[environments] {text}" for text in _changes(ENVIRONMENTS, old.environments, new.environments))
+        said += _named("environment", ENVIRONMENT, old.environments.defined, new.environments.defined)
     else:
         raise TypeError("a client's configuration is compared with a manager's")
     return said

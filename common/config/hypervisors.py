@@ -27,6 +27,7 @@ OF_ENGINES: dict[str, tuple[str, ...]] = {
     "sim_boot": ("sim",),
     "sim_shutdown": ("sim",),
     "sim_bridges": ("sim",),
+    "sim_hook": ("sim",),
 }
 NAMES = ("domains", "hypervisor", "images_used", "lease")  # the last one is the client's own (vmclient/lease.py)
 
@@ -44,6 +45,8 @@ def faults(config: HypervisorConfig, section: Section, others: Iterable[Property
             yield Fault(where, f"is the name of a property that comes with engine = {config.engine} (choose another)")
     if config.engine == "sim" and not config.farm and section.values.get("farm") is None:
         yield Fault(section.at("farm"), "is missing (which folder? the same for all hosts of the farm)")
+    if config.sim_hook and not config.sim_hook.startswith("/"):
+        yield Fault(section.at("sim_hook"), f"{config.sim_hook!r} is no absolute path of a program")
     if config.engine == "xl" and not (config.xl and config.remote_shell and config.remote_xl):
         key = "xl" if not config.xl else "remote_shell" if not config.remote_shell else "remote_xl"
         yield Fault(section.at(key), "is empty (which program?)")

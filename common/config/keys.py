@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.config.model import (
+    BatchConfig,
     BusConfig,
     ClientConfig,
     ClientPathsConfig,
@@ -124,6 +125,7 @@ MANAGER_PATHS = Table(
         *_PATHS,
         Key("triggers", "path()", "the folder of the trigger files", ("-",), default="triggers.d"),
         Key("vms", "path()", "the file of the virtual machines", ("-",), default="vms.ini, where it is there"),
+        Key("environments", "path()", "the file of the environments", ("-",), default="environments.ini, where it is there"),
         Key("fences", "path()", "the file of the fence devices", ("-",), default="fences.ini, where it is there"),
         Key("images", "path()", "the image repository, for `vmctl image` on this host", default="none"),
     ),
@@ -141,7 +143,7 @@ CLIENT = Table(
             "allow",
             "commands()",
             "commands a manager may run here, no others: `service`, `log`, `exec`, or `exec:NAME` for one of [programs]; `vm` "
-            "for all that concern virtual machines, or `vm-start`, `vm-stop`, ... one by one",
+            "for all that concern virtual machines, or `vm-start`, `vm-stop`, ... one by one; `batch` for the batch system",
         ),
         Key("services", "services()", "services that the command `service` may touch"),
         Key(
@@ -189,8 +191,44 @@ HYPERVISOR = Table(
         Key("sim_boot", "duration(0, 3600)", "sim: time that a guest takes to boot", ("sim_boot_s",)),
         Key("sim_shutdown", "duration(0, 3600)", "sim: time that a guest takes to shut down", ("sim_shutdown_s",)),
         Key("sim_bridges", "words()", "sim: the bridges that there are", default="any bridge will do"),
+        Key(
+            "sim_hook",
+            "word()",
+            "sim: absolute path of a program that is run as `HOOK start|stop|destroy NAME HOST` when a guest begins and ends",
+        ),
     ),
     "The hypervisor of this host. A key that names an engine belongs to that one alone.",
+)
+
+BATCH = Table(
+    "batch",
+    BatchConfig,
+    (
+        Key(
+            "engine",
+            "choice('none', 'slurm', 'sge', 'pbs', 'htcondor', 'sim')",
+            "the batch system that this host can ask; `sim`: a simulated one",
+        ),
+        Key("ticks", "duration(0.1, 3600)", "how often jobs and nodes are read and told"),
+        Key("timeout", "duration(0.5, 3600)", "past this a reading is given up, and jobs or nodes are unknown", ("timeout_s",)),
+        Key(
+            "programs",
+            "path()",
+            "slurm, sge, pbs, htcondor: the folder of its programs (squeue, qstat, ...)",
+            default="/usr/local/bin, /usr/bin and their like",
+        ),
+        Key("run_with", "words()", "slurm, sge, pbs, htcondor: what each program is run with: `sudo, -n, -u, slurm`"),
+        Key(
+            "environment",
+            "words()",
+            "slurm, sge, pbs, htcondor: what its programs find in their environment: `SGE_ROOT=/opt/sge, SGE_CELL=default`",
+        ),
+        Key("farm", "path()", "sim: the folder of the simulated farm, as in [hypervisor]; needed", default="none"),
+        Key(
+            "sim_queues", "words()", "sim: the queues that there are; the simulated machine `X-...` is a node of the queue `X`"
+        ),
+    ),
+    "The batch system that this host can ask. A key that names engines belongs to those alone.",
 )
 
 PROGRAM = Table(
@@ -385,6 +423,11 @@ VM = Table(
             ("restart_max", "restart_window_s"),
         ),
         Key("state", "choice('running', 'stopped')", "as it is wanted"),
+        Key(
+            "template",
+            "flag()",
+            "`yes`: VMs of an environment are made after it (environments.ini); it is never started itself",
+        ),
         Key("protect", "flag()", "it never runs twice, and is restarted elsewhere when its host is proved dead"),
         Key("start_after", "words()", "VMs or groups that are to run before it is started by itself"),
         Key("start_delay", "duration(0, 3600)", "and for so long", ("start_delay_s",)),

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from common.config import build
+from common.config import build, environments
 from common.config.build import Findings
 from common.config.failover import secrets
 from common.config.model import (
@@ -56,7 +56,7 @@ def load_client(path: Path, *, host_name: Callable[[], str] = socket.getfqdn, al
 def load_manager(
     path: Path, *, host_name: Callable[[], str] = socket.getfqdn, also: ManagerCheck | None = None
 ) -> ManagerConfig:
-    """vmmanager.ini, the trigger files and vms.ini. `host_name` and `also` as for load_client."""
+    """vmmanager.ini, the trigger files, vms.ini and environments.ini. `host_name` and `also` as for load_client."""
     found = Findings()
     tree = _main(path, build.MANAGER_SHAPE, found)
     folder = _folder(tree, "triggers", "triggers.d", found)
@@ -65,7 +65,8 @@ def load_manager(
     fences = build.fence_devices(_trees(_beside(tree, "fences"), build.FENCES_SHAPE, found), found)
     for device in fences:
         _check_secrets(device, found)
-    config = build.manager(tree, _name(tree, "manager", host_name), made, machines, fences, found)
+    classes = build.environment_classes(_trees(_beside(tree, "environments"), environments.SHAPE, found), machines, found)
+    config = build.manager(tree, _name(tree, "manager", host_name), made, machines, fences, found, classes)
     return _finish(config, also, found)
 
 
@@ -132,7 +133,7 @@ def _folder(tree: Tree, key: str, default: str, found: Findings) -> list[Path]:
 
 
 def _beside(tree: Tree, key: str) -> list[Path]:
-    """vms.ini, fences.ini: only a file that is named must be there."""
+    """vms.ini, fences.ini, environments.ini: only a file that is named must be there."""
     named = tree.section("paths").values.get(key)
     path = Path(tree.file).parent / (named or f"{key}.ini")
     return [path] if named or path.exists() else []
@@ -243,6 +244,8 @@ def check_manager(path: Path, **options: Any) -> tuple[str, int]:
     except ConfigurationError as fault:
         return _refusal(fault), EXIT_BAD
     counts = f"{_count(config.triggers, 'trigger', 'triggers')}, {_count(config.vms, 'VM', 'VMs')}"
+    if config.environments.defined:
+        counts += f", {_count(config.environments.defined, 'environment', 'environments')}"
     return _approval(path, counts, config.warnings), 0
 
 

@@ -157,6 +157,21 @@ class HypervisorConfig:
     sim_boot_s: float = 0.0
     sim_shutdown_s: float = 0.0
     sim_bridges: tuple[str, ...] = ()  # empty: any bridge will do
+    sim_hook: str = ""  # a program that is run when a simulated guest begins and ends; empty: none
+
+
+@dataclass(frozen=True, slots=True)
+class BatchConfig:
+    """[batch] of vmclient.ini: which batch system this host can ask, and how its programs are run. Hashable."""
+
+    engine: Literal["none", "slurm", "sge", "pbs", "htcondor", "sim"] = "none"
+    ticks: float = 10.0  # seconds between two readings
+    timeout_s: float = 30.0  # of one reading
+    programs: Path | None = None  # the folder of its programs; None: where programs usually are
+    run_with: tuple[str, ...] = ()  # before each program: sudo, -n
+    environment: tuple[str, ...] = ()  # NAME=VALUE, for the programs
+    farm: Path | None = None  # sim: the folder of the simulated farm
+    sim_queues: tuple[str, ...] = ()  # sim: the node X-... serves the queue X
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +193,12 @@ class ClientConfig:
     log: LogConfig = field(default_factory=LogConfig)
     paths: PathsConfig = ClientPathsConfig()
     hypervisor: HypervisorConfig = HypervisorConfig()
+    batch: BatchConfig = BatchConfig()
     failover: GuardConfig = GuardConfig()
     plugins: tuple[str, ...] = ("plugins.system", "plugins.exec", "plugins.service", "plugins.log")
-    allow: tuple[str, ...] = ()  # commands a manager may run; default deny. `exec:NAME`: one program; `vm`: all vm-...
+    allow: tuple[
+        str, ...
+    ] = ()  # commands a manager may run; default deny. `exec:NAME`: one program; `vm`, `batch`: all vm-..., batch-...
     services: tuple[str, ...] = ()  # services the `service` command may touch
     properties: tuple[PropertyConfig, ...] = ()
     programs: tuple[ProgramConfig, ...] = ()
@@ -246,6 +264,55 @@ class VmsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class EnvironmentConfig:
+    """One section of environments.ini: a class of VMs for a kind of batch jobs. Host patterns are those of a shell."""
+
+    name: str
+    where: Where
+    template: str = ""  # a VM of vms.ini that is marked as one
+    queue: tuple[str, ...] = ()  # how the batch system knows its jobs; what is empty is not looked at
+    feature: str = ""
+    user_group: tuple[str, ...] = ()
+    node: str = "$vm"  # the batch system's name of a VM: $vm, $host, $short, $environment, $slot
+    slots_per_host: int = 1
+    jobs_per_slot: int = 0  # 0: the processors of the template
+    min: int = 0
+    max: int | None = None
+    share: float = 1.0
+    boot_s: float = 120.0  # from the start of the VM until the batch system sees it, as expected
+    hosts: tuple[str, ...] = ()  # patterns; empty: all of [environments]
+    reserved: tuple[str, ...] = ()  # patterns of hosts that serve this environment alone
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentsConfig:
+    """[environments] of environments.ini, and the environments themselves."""
+
+    defined: tuple[EnvironmentConfig, ...] = ()
+    head: tuple[str, ...] = ()  # clients that can ask the batch system, the first that can is asked
+    hosts: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+    policy: str = "waterfill"
+    expr: Code | None = None
+    ticks: float = 10.0  # how often the mix is thought over
+    dead_band: float = 0.02
+    hold_s: float = 900.0
+    switches_max: int = 10
+    utilisation_low: float = 0.9
+    utilisation_high: float = 0.98
+    drain_limit_s: float = 0.0  # a drain that takes longer is warned of; 0: never
+    join_limit_s: float = 600.0
+    failures_max: int = 3
+    pause_s: float = 600.0  # after so many failed starts; doubles with each trial that fails
+    pause_max_s: float = 21_600.0
+    frozen: bool = False
+    approval: bool = False
+    approvers: tuple[str, ...] = ()
+    quotas: dict[str, int] = field(default_factory=dict)  # slots that a group of users may ask for
+    where: Where = field(default=Where("environments.ini"), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class FenceConfig:
     """One section of fences.ini: a device that cuts the power of hosts. Of several the first in the file is tried first."""
 
@@ -295,7 +362,7 @@ class FailoverConfig:
 
 @dataclass(frozen=True, slots=True)
 class ManagerConfig:
-    """vmmanager.ini with its triggers.d/, vms.ini and fences.ini."""
+    """vmmanager.ini with its triggers.d/, vms.ini, fences.ini and environments.ini."""
 
     name: str
     bus: BusConfig = BusConfig()
@@ -304,6 +371,7 @@ class ManagerConfig:
     triggers: tuple[TriggerConfig, ...] = ()
     vms: tuple[VmConfig, ...] = ()
     orders: VmsConfig = VmsConfig()
+    environments: EnvironmentsConfig = field(default_factory=EnvironmentsConfig)
     failover: FailoverConfig = FailoverConfig()
     fences: tuple[FenceConfig, ...] = ()
     managers: tuple[str, ...] = ()  # all configured managers, this one included; empty: this one alone
@@ -346,6 +414,8 @@ class VmConfig:
     restart_max: int = 3  # so many restarts within restart_window_s; 0: no limit
     restart_window_s: float = 3600.0
     state: Literal["running", "stopped"] = "stopped"  # as it is wanted
+    template: bool = False  # for environments: is never started itself
+    environment: str = ""  # made of a template for a slot of this environment: its slot decides when it runs
     protect: bool = False  # its host needs a lease to run it, and it is restarted elsewhere when the host is proved dead
     start_after: tuple[str, ...] = ()  # VMs or groups that run before it is started by itself
     start_delay_s: float = 0.0  # and for so long

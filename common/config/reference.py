@@ -11,7 +11,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from common.config import keys
+from common.config import environment_keys, keys
 from common.config.failover_keys import FAILOVER, FENCE, GUARD
 from common.config.keys import Key, Table
 from common.config.shown import show
@@ -21,11 +21,14 @@ TABLES = {
     "client": keys.CLIENT,
     "program": keys.PROGRAM,
     "hypervisor": keys.HYPERVISOR,
+    "batch": keys.BATCH,
     "property": keys.PROPERTY,
     "manager": keys.MANAGER,
     "trigger": keys.TRIGGER,
     "vm": keys.VM,
     "vms": keys.VMS,
+    "environments": environment_keys.ENVIRONMENTS,
+    "environment": environment_keys.ENVIRONMENT,
     "failover": FAILOVER,
     "client-failover": GUARD,
     "fence": FENCE,

@@ -26,6 +26,7 @@ TABLES = [
     keys.LOG,
     keys.CLIENT_PATHS,
     keys.HYPERVISOR,
+    keys.BATCH,
     keys.PROGRAM,
     keys.PROPERTY,
     keys.MANAGER,

@@ -87,6 +87,19 @@ def test_another_hypervisor() -> None:
     assert "property domains: removed" in differences(old, host("", ""))
 
 
+def test_another_batch_system() -> None:
+    old = host("[batch]\nengine = sim\nfarm = /srv/farm\nsim_queues = sl4,\n", "")
+    new = host("[batch]\nengine = slurm\nticks = 5s\n", "")
+    assert differences(old, new) == [
+        "[batch] engine sim -> slurm",
+        "[batch] ticks 10s -> 5s",
+        "[batch] farm /srv/farm -> (none)",
+        "[batch] sim_queues sl4 -> (none)",
+        "property batch_jobs: ticks 10s -> 5s",
+        "property batch_nodes: ticks 10s -> 5s",
+    ]
+
+
 def test_the_manager_itself() -> None:
     old = ManagerConfig("m1")
     new = replace(old, managers=("m1", "m2"), log=LogConfig(target="file", file=Path("/var/log/m.log")), stale_factor=2.5)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from common.config import keys
+from common.config import environment_keys, keys
 from common.config.failover_keys import FAILOVER, GUARD
 from common.config.keys import Table
 from common.config.load import load_client, load_manager, load_triggers, parse_triggers
@@ -27,13 +27,15 @@ from vmmanager.triggers.rule import faults
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
 BESIDES = {  # fields that no key of the section makes
-    "ClientConfig": {"bus", "log", "paths", "hypervisor", "failover", "properties", "programs", "warnings"},
-    "ManagerConfig": {"bus", "log", "paths", "triggers", "vms", "orders", "failover", "fences", "warnings"},
+    "EnvironmentConfig": {"name", "where"},
+    "EnvironmentsConfig": {"defined", "where"},
+    "ClientConfig": {"bus", "log", "paths", "hypervisor", "batch", "failover", "properties", "programs", "warnings"},
+    "ManagerConfig": {"bus", "log", "paths", "triggers", "vms", "orders", "failover", "fences", "environments", "warnings"},
     "FenceConfig": {"name", "where"},
     "PropertyConfig": {"name", "where"},
     "ProgramConfig": {"name", "where"},
     "TriggerConfig": {"name", "where"},
-    "VmConfig": {"name", "where"},
+    "VmConfig": {"name", "where", "environment"},
 }
 
 
@@ -68,17 +70,20 @@ def test_the_shipped_files_say_the_defaults(shipped: Path, comments: str) -> Non
 @pytest.mark.parametrize(
     ("file", "tables"),
     [
+        ("vmclient.ini", [keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS, keys.HYPERVISOR, keys.BATCH, keys.PROGRAM]),
+        ("vmmanager.ini", [keys.MANAGER, keys.BUS, keys.LOG, keys.MANAGER_PATHS]),
         ("vmclient.ini", [keys.CLIENT, keys.BUS, keys.LOG, keys.CLIENT_PATHS, keys.HYPERVISOR, GUARD, keys.PROGRAM]),
         ("vmmanager.ini", [keys.MANAGER, FAILOVER, keys.BUS, keys.LOG, keys.MANAGER_PATHS]),
         ("properties.d/system.ini", [keys.PROPERTY]),
         ("triggers.d/farm.ini", [keys.TRIGGER]),
+        ("examples/environments/environments.ini", [environment_keys.ENVIRONMENTS, environment_keys.ENVIRONMENT]),
     ],
 )
 def test_every_key_stands_in_its_shipped_file(file: str, tables: list[Table]) -> None:
     text = (CONF / file).read_text()
     for table in tables:
         for key in table.keys:
-            assert re.search(rf"(?m)^#\s*{key.name} =", text), f"{file} does not show {key.name}"
+            assert re.search(rf"(?m)^#?\s*{key.name} =", text), f"{file} does not show {key.name}"
         for part in table.parts:
             assert f"[[{part.name}]]" in text, f"{file} does not show [[{part.name}]]"
 
@@ -95,6 +100,14 @@ def test_the_list_of_keys_at_the_top_has_the_defaults(file: str, table: Table) -
 def test_every_field_of_the_model_has_a_key(table: Table) -> None:
     names = {target for key in table.keys for target in key.targets} | {part.field for part in table.parts}
     assert names - {"-"} | BESIDES.get(table.model.__name__, set()) == {field.name for field in fields(table.model)}
+
+
+def test_the_example_of_environments_loads(shipped: Path) -> None:
+    for name in ("environments.ini", "vms.ini"):
+        shutil.copy(shipped / "examples/environments" / name, shipped / name)
+    config = load_manager(shipped / "vmmanager.ini", host_name=lambda: "host").environments
+    assert [(one.name, one.min) for one in config.defined] == [("sl4", 2), ("sl5", 2)]
+    assert config.quotas == {"physics": 20}
 
 
 def test_the_shipped_properties_and_triggers_load(shipped: Path) -> None:
@@ -160,7 +173,8 @@ def test_the_examples_of_the_page_load(tmp_path: Path) -> None:
     (tmp_path / "properties.d/p.ini").write_text(_examples("properties.d/*.ini"))
     (tmp_path / "vmclient.ini").write_text(_examples("vmclient.ini") + _examples("[log]"))
     config = load_client(tmp_path / "vmclient.ini", host_name=lambda: "host")
-    assert [one.name for one in config.properties] == ["ram_free", "disk_home", "domains", "hypervisor", "images_used"]
+    engines = ["domains", "hypervisor", "images_used", "batch_jobs", "batch_nodes"]
+    assert [one.name for one in config.properties] == ["ram_free", "disk_home", *engines]
     assert config.properties[1].named == {"path": "/home", "field": "percent"}
     (program,) = config.programs
     assert program.patterns == {"warn": r"\d{1,2}%"}

@@ -118,7 +118,12 @@ def test_a_vm_is_stopped_only_when_it_was_empty_or_never_served() -> None:
         (State.DRAINING, Seen.EMPTY),
         (State.STARTING, Seen.FAILED),
         (State.JOINING, Seen.FAILED),
+        (State.STARTING, Seen.DROPPED),
+        (State.JOINING, Seen.DROPPED),
         (State.BROKEN, Seen.RELEASED),
+        (State.BROKEN, Seen.TRIAL),
+        (State.DEAD, Seen.TOLD),
+        (State.OUT, Seen.TAKEN),
     }
     assert [state for state, order in ORDERS.items() if order is Order.STOP] == [State.STOPPING]
 

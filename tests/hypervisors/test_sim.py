@@ -130,3 +130,52 @@ def test_processes_that_work_at_once_lose_nothing(xen1: SimHypervisor) -> None:
         worker.join(60)
         assert worker.exitcode == 0
     assert len(xen1.domains()) == 30
+
+
+# --- the hook -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hooked(tmp_path: Path) -> SimHypervisor:
+    """A host whose hook notes what it is told, and refuses to start `bad`."""
+    hook = tmp_path / "hook"
+    hook.write_text(f'#!/bin/sh\n[ "$2" = bad ] && {{ echo no disk >&2; exit 3; }}\necho "$*" >> {tmp_path}/told\n')
+    hook.chmod(0o755)
+    for name in ("xen1", "xen2"):
+        SimWorld(tmp_path / "farm").add_host(name, SimHost(hook=str(hook)))
+    return SimHypervisor("xen1", tmp_path / "farm", wait=lambda seconds: None)
+
+
+def told(tmp_path: Path) -> list[str]:
+    return (tmp_path / "told").read_text().splitlines()
+
+
+def test_the_hook_is_run_when_a_guest_begins_and_ends(hooked: SimHypervisor, tmp_path: Path) -> None:
+    for ending in (
+        lambda: hooked.shutdown("node", limit_s=5),
+        lambda: hooked.destroy("node", limit_s=5),
+        lambda: hooked.crash("node"),
+    ):
+        hooked.start(hv.DomainConfig("node", memory_bytes=2**28), limit_s=5)
+        ending()
+    hooked.destroy("node", limit_s=5)  # what has crashed is cleared away, and does not end twice
+    assert told(tmp_path) == [
+        "start node xen1",
+        "stop node xen1",
+        "start node xen1",
+        "destroy node xen1",
+        "start node xen1",
+        "destroy node xen1",
+    ]
+
+
+def test_a_guest_that_moves_ends_here_and_begins_there(hooked: SimHypervisor, tmp_path: Path) -> None:
+    hooked.start(hv.DomainConfig("node", memory_bytes=2**28), limit_s=5)
+    hooked.migrate("node", "xen2", limit_s=5)
+    assert told(tmp_path) == ["start node xen1", "stop node xen1", "start node xen2"]
+
+
+def test_a_guest_whose_hook_fails_is_not_started(hooked: SimHypervisor) -> None:
+    with pytest.raises(hv.HypervisorError, match="bad on xen1: sim_hook start: exit status 3: no disk"):
+        hooked.start(hv.DomainConfig("bad", memory_bytes=2**28), limit_s=5)
+    assert hooked.domains() == ()

@@ -91,6 +91,7 @@ class World:
         self.hear = hear
         self.trusted: list[tuple[str, bytes, Any]] = []  # keys that every manager finds in its folders
         self.known_to_clients = Keyring()
+        self.commands: dict[str, str] = {"exec": "", "log": ""}  # that clients have, and the parameter each is about
         self._number = 0
         self._call = 0
 
@@ -224,7 +225,7 @@ class World:
         ended = {key: noted.at for key, noted in process.journal.items() if noted.answer is not None}
         process.host = Host(process.config, facts, self._client_now, begun=begun, ended=ended)
         process.seat = self._connect([GROUP_CLIENTS, *process.config.groups])
-        self._tell_client(process, client_events.Loaded((), dict.fromkeys(("exec", "log"), "")))
+        self._tell_client(process, client_events.Loaded((), self.commands))
         self._tell_client(process, client_events.BusChanged(Opened(process.seat.address)))
         self.settle()
 

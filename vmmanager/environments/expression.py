@@ -13,7 +13,7 @@ from math import ceil, isfinite
 from types import CodeType
 from typing import Any, NamedTuple
 
-from common.config.model import Code
+from common.config.model import Code, EnvironmentsConfig, Fault
 from vmmanager.environments import quotas
 from vmmanager.environments.demand import Choice, Demand, Quota, Rejected, Settings, Supply
 from vmmanager.triggers import expression
@@ -36,6 +36,16 @@ class View(NamedTuple):
     min: int
     max: int
     jobs_per_slot: int
+
+
+def policy_faults(config: EnvironmentsConfig) -> tuple[Fault, ...]:
+    """What is wrong with the operator's own policy, as far as it can be told without running it."""
+    try:
+        if config.policy == Expression.name and config.expr:
+            Expression(config.expr)
+    except expression.CodeFault as wrong:
+        return (wrong.fault,)
+    return ()
 
 
 class Expression:

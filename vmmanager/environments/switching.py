@@ -5,11 +5,11 @@ What is switched is decided anew each time from the slots as they are; a plan th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from vmmanager.environments.demand import Settings, Supply
-from vmmanager.environments.slots import AWAY, Slot, State
+from vmmanager.environments.slots import AWAY, USABLE, Slot, State
 
 
 class Move(NamedTuple):
@@ -19,15 +19,23 @@ class Move(NamedTuple):
     target: str
 
 
+May = Callable[[Slot, str], bool]
+
+
+def anywhere(slot: Slot, target: str) -> bool:
+    return True
+
+
 def supplies(
     slots: Iterable[Slot], jobs: Mapping[str, int], names: Iterable[str], now: float, hold_s: float
 ) -> dict[str, Supply]:
-    """What each environment has. `jobs` counts the jobs on each slot by name; broken slots are nobody's."""
-    serving, draining, broken = State.SERVING, State.DRAINING, State.BROKEN  # an enumeration's members are slow to look up
+    """What each environment has. `jobs` counts the jobs on each slot by name; broken ones are nobody's, nor those whose
+    environment is not among `names`."""
+    serving, draining = State.SERVING, State.DRAINING  # an enumeration's members are slow to look up
     counts = {name: [0, 0, 0, 0] for name in names}
     for slot in slots:
         state = slot.state
-        if state is broken:
+        if state not in USABLE or slot.target not in counts:
             continue
         count = counts[slot.target]
         count[0] += 1
@@ -41,9 +49,10 @@ def supplies(
 
 
 def moves(slots: Sequence[Slot], jobs: Mapping[str, int], supply: Mapping[str, Supply], wanted: Mapping[str, int], now: float,
-          settings: Settings) -> list[Move]:  # fmt: skip
+          settings: Settings, may: May = anywhere) -> list[Move]:  # fmt: skip
     """What to do to come from the slots as they are, which `supply` counts, to `wanted`. Slots on their way stay on it; one
-    that drains can be taken back or go elsewhere; idle ones are switched only while fewer than `switches_max` are away."""
+    that drains can be taken back or go elsewhere; idle ones are switched only while fewer than `switches_max` are away. `may`:
+    which slots an environment can have."""
     missing = {name: want - supply[name].slots for name, want in wanted.items()}
     if not any(missing.values()):
         return []
@@ -51,11 +60,13 @@ def moves(slots: Sequence[Slot], jobs: Mapping[str, int], supply: Mapping[str, S
     taken = {move.slot.name for move in chosen}
     room = settings.switches_max - sum(slot.state in AWAY for slot in slots)
     for slot in sorted(slots, key=lambda slot: (slot.state is State.SERVING, jobs[slot.name], -slot.since, slot.name)):
-        if slot.name in taken or missing[slot.target] >= 0 or not _movable(slot, now, settings.hold_s):
+        if slot.name in taken or missing.get(slot.target, 0) >= 0 or not _movable(slot, now, settings.hold_s):
             continue
-        target = max(missing, key=lambda name: (missing[name], name))
-        if missing[target] <= 0:
+        if not any(count > 0 for count in missing.values()):
             break
+        target = max((name for name in missing if may(slot, name)), key=lambda name: (missing[name], name), default="")
+        if not target or missing[target] <= 0:
+            continue
         if slot.state is State.SERVING and not jobs[slot.name]:
             if room <= 0:
                 continue
@@ -76,7 +87,9 @@ def _taken_back(slots: Sequence[Slot], jobs: Mapping[str, int], missing: dict[st
     """Drains that are not needed any more, the costliest first."""
     chosen = []
     for slot in sorted(slots, key=lambda slot: (-jobs[slot.name], slot.name)):
-        if slot.state is State.DRAINING and missing[slot.environment] > 0 > missing[slot.target]:
+        if slot.state is not State.DRAINING or slot.environment not in missing or slot.target not in missing:
+            continue
+        if missing[slot.environment] > 0 > missing[slot.target]:
             missing[slot.environment] -= 1
             missing[slot.target] += 1
             chosen.append(Move(slot, slot.environment))

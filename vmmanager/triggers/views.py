@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from vmmanager.state import Client, Farm, Key, Property
+from vmmanager.triggers.environments import EnvironmentsView
 from vmmanager.triggers.unknown import Unknown
 
 NEWS_OF_GROUP = "news-of-group"  # Key (NEWS_OF_GROUP, G): any news of any member of G
@@ -290,7 +291,7 @@ class ManagerView:
         self.groups = GroupsView(views)
         self.view = ManagersView(views)
         self.vms = NOTHING  # filled by the fail-over part
-        self.environments = NOTHING  # filled by the environments part
+        self.environments = EnvironmentsView(views)
 
     def __repr__(self) -> str:
         return "<manager>"

@@ -323,6 +323,7 @@ class Dispatch:
         m.say(task.vm, f"vm {task.vm}: {task.op}{where} {outcome}", "warning" if error else "info", task.by)
         m.watchers.ended(task.vm, error, task=task, text=text)
         m.emptying.ended(task, error)
+        m.task_ended(task, error, definite)
 
     def host_dead(self, host: str) -> None:
         """What was ordered there is over: nobody is left to answer."""

@@ -38,6 +38,8 @@ def judge(
     record: Record, vm: VmConfig, status: Status, since: float, settings: VmsConfig, failover: FailoverConfig, now: float
 ) -> Verdict:
     """`since`: wall clock, when the VM came into this state."""
+    if vm.environment:  # its slot decides when it is started
+        return NOTHING
     if wanted(record, vm) != "running" or record.order is not None or record.held or record.failed or record.saved:
         return NOTHING
     if status.state in ("stopped", "waiting") and record.rescued:

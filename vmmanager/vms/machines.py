@@ -26,7 +26,7 @@ from vmmanager.vms.records import Record, record_of
 from vmmanager.vms.relations import Relations
 from vmmanager.vms.sightings import DOMAINS, HYPERVISOR, Sightings
 from vmmanager.vms.states import State, Status, status
-from vmmanager.vms.tasks import Tasks
+from vmmanager.vms.tasks import Task, Tasks
 from vmmanager.vms.watching import Watchers
 
 Tell = Callable[[str, dict[str, Value]], object]
@@ -68,6 +68,8 @@ class Machines:
         self.dispatch = Dispatch(self)
         self.emptying = Emptying(self)
         self.questions = Questions(self)
+        self.task_ended: Callable[[Task, str, bool], None] = lambda task, error, definite: None  # set by the owner
+        self.made: dict[str, VmConfig] = {}  # VMs of slots, by the environments
         asking.task_ended = self.answered
         self.configure(context.config)
 
@@ -75,9 +77,20 @@ class Machines:
 
     def configure(self, config: ManagerConfig) -> None:
         """The definitions, at the start and after a reload."""
-        self.definitions = {vm.name: vm for vm in config.vms}
+        self._define(config)
+
+    def define(self, made: dict[str, VmConfig]) -> None:
+        """The VMs of slots, made after templates."""
+        if made != self.made:
+            self.made = made
+            self._define(self.context.config)
+
+    def _define(self, config: ManagerConfig) -> None:
+        old = self.definitions
+        self.definitions = {vm.name: vm for vm in config.vms if not vm.template} | self.made
         self.relations = Relations(self.definitions)
-        self._dirty |= self.definitions.keys() | self.records.keys()
+        every = self.definitions.keys() | old.keys() | self.records.keys()
+        self._dirty |= {name for name in every if name in self.records or self.definitions.get(name) != old.get(name)}
 
     def record(self, name: str) -> Record:
         return self.records.setdefault(name, Record(name))

@@ -1,0 +1,93 @@
+"""`python -m slurmlab run|up`: the story of the lab, or the lab left running."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from slurmlab import story
+from slurmlab.cluster import LabFault, NotToBeHad
+from slurmlab.lab import Lab
+from xenlab.processes import Failed
+
+STARTED = time.monotonic()
+INTERRUPTED = 130
+MISSING = 77  # what test programs end with that could not be run
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m slurmlab", description="A real Slurm whose worker nodes vmherd switches.")
+    made.add_argument("--keep", action="store_true", help="leave files and logs where they are")
+    what = made.add_subparsers(dest="what", required=True)
+    what.add_parser("run", help="play the whole story")
+    what.add_parser("up", help="leave the lab running until Ctrl-C")
+    return made
+
+
+def main(argv: Sequence[str]) -> int:
+    """0: went well, 1: it did not, 77: cannot be run here, 130: Ctrl-C."""
+    options = parser().parse_args(argv)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _ended)
+    try:
+        with tempfile.TemporaryDirectory(prefix="slurmlab-", dir="/tmp", ignore_cleanup_errors=True) as name:
+            return _play(Path(name), options)  # a socket's path is short, so not in $TMPDIR
+    except NotToBeHad as fault:
+        print(f"slurmlab: {fault}", file=sys.stderr)
+        return MISSING
+    except (Failed, LabFault) as fault:
+        print(f"slurmlab: {fault}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted; everything is stopped")
+        return INTERRUPTED
+
+
+def _play(folder: Path, options: argparse.Namespace) -> int:
+    with Lab(folder, say) as lab:
+        try:
+            lab.up("static" if options.what == "run" else "waterfill")
+            if options.what == "run":
+                story.tell(lab)
+                say("the whole story went well")
+                return 0
+            _leave(lab)
+        except BaseException:
+            if options.keep:
+                kept = Path(tempfile.mkdtemp(prefix="slurmlab-kept-")) / "lab"
+                folder.rename(kept)
+                folder.mkdir()
+                say(f"files and logs: {kept}")
+            raise
+    return 0
+
+
+def _leave(lab: Lab) -> None:
+    vmctl = Path(sys.executable).parent / "vmctl"
+    say("the lab runs until you press Ctrl-C. In another terminal:")
+    print(f"  export VMHERD_SOCKET={lab.folder}/{lab.leader()}/run/vmmanager.sock SLURM_CONF={lab.cluster.layout.conf}")
+    print("  sbatch -p debian --array=1-40 --output=/dev/null --wrap 'sleep 10'")
+    for words in ("env list", "env show", "env plan"):
+        print(f"  {vmctl} {words}")
+    print(f"Logs: {lab.folder}/log", flush=True)
+    while True:
+        lab.processes.check()
+        time.sleep(0.5)
+
+
+def say(text: str) -> None:
+    print(f"{time.monotonic() - STARTED:6.1f} s  {text}", flush=True)
+
+
+def _ended(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
