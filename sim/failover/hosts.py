@@ -172,6 +172,9 @@ class ClientDaemon(Process):
             self.box.world.log(self.name, note.text)
 
     def _start_guard(self, start: events.StartGuard) -> None:
+        if start.anew:
+            self.box.guard.kill()  # it is followed by another
+            return
         self.box.guard.wanted()
 
     def _to_guard(self, say: events.ToGuard) -> None:
