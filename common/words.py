@@ -83,7 +83,10 @@ class Voter:
         if plea.epoch < self._known:  # safety: a reign that is over gets no word
             self.rise_above = self._known
             return f"it knows of epoch {self._known}"
-        if plea.epoch == self._epoch and self._leader not in ("", leader):  # safety: an epoch has one leader, or late orders pass
+        if plea.epoch == self._epoch and self._leader not in (
+            "",
+            leader,
+        ):  # safety: an epoch has one leader, or late orders pass
             self.rise_above = plea.epoch
             return f"epoch {plea.epoch} is {self._leader}'s"
         if now < self._silent_until:  # safety: what it said before its start, it does not know

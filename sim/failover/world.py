@@ -66,7 +66,8 @@ class World:
 
     def _host(self, name: str, settings: dict[str, Any]) -> HostBox:
         box = HostBox(self, name, memory_mib=int(settings.get("memory_mib", 8192)), witness=name == self.plan.witness)
-        box.machine.watchdog.device_s = float(settings.get("watchdog_s", 60.0))
+        dog = box.machine.watchdog
+        dog.least_s, dog.most_s = settings.get("watchdog_s", (dog.least_s, dog.most_s))
         return box
 
     def _config(self, name: str) -> ManagerConfig:
@@ -134,7 +135,11 @@ class World:
     def ask(self, op: str, args: dict[str, Any], manager: str = "", who: str = "alice") -> int:
         """vmctl on one manager: the one named, else the one that leads. The number under which it is answered."""
         self._call += 1
-        names = [manager] if manager else (self.acting() or self.leaders() or [name for name, each in self.managers.items() if each.alive])
+        names = (
+            [manager]
+            if manager
+            else (self.acting() or self.leaders() or [name for name, each in self.managers.items() if each.alive])
+        )
         for name in names[:1]:
             self.managers[name].ask(self._call, op, args, who)
         return self._call

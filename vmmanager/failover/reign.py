@@ -11,6 +11,7 @@ from common.protocol import GROUP_MANAGERS, ClbControl, Control
 from common.words import Plea, Word
 from vmmanager.context import Context
 from vmmanager.failover.authority import Authority
+
 SAID_AFTER = 1.5  # times as long as a voter may have to keep silent
 
 
@@ -83,7 +84,9 @@ class Reign:
         if isinstance(word, Word):
             answer = ClbControl(verb=WORD, values=word.values())
         else:
-            answer = ClbControl(verb=WORD, ok=False, reason=word, values=Word(plea.epoch, plea.n, self.authority.voter.rise_above).values())
+            answer = ClbControl(
+                verb=WORD, ok=False, reason=word, values=Word(plea.epoch, plea.n, self.authority.voter.rise_above).values()
+            )
         self._c.send(answer, (leader,), (address,))
 
     def answered(self, voter: str, answer: ClbControl) -> None:
