@@ -63,6 +63,8 @@ TALKS: dict[str, Talk] = {
     "vmmanager/triggers/watch.py:say": Talk((1,), 2),
     "vmmanager/vms/machines.py:note": SILENT,
     **{f"vmmanager/vms/{name}.py:say": Talk((1,), 2) for name in ("machines", "dispatch", "emptying", "answers")},
+    "vmmanager/failover/watch.py:note": SILENT,
+    **{f"vmmanager/failover/{name}.py:say": Talk((1,), 2) for name in ("watch", "fences", "answers")},
     "vmclient/client.py:say(...)": Talk((0,), 1),
     "vmclient/client.py:stop": Talk((0,), frame="stopping: <>"),
     "vmclient/trust.py:_say": Talk((0,), 1),
@@ -73,6 +75,7 @@ TALKS: dict[str, Talk] = {
 
 # (file, the text as it stands there) -> (file, function) that makes the sentences.
 MADE_IN: dict[tuple[str, str], tuple[str, str]] = {
+    ("vmmanager/failover/watch.py", "sentence"): ("vmmanager/failover/hosts.py", "become"),
     ("vmclient/host.py", "sentence"): ("vmclient/properties.py", "_sentence"),
     ("vmclient/client.py", "text"): ("vmclient/client.py", "needs_restart"),
 }

@@ -230,7 +230,7 @@ class Watch:
         self.claims.looked(event.began, event.beats, event.claims, event.error)
         if self.claims.error != old:
             text = f"not readable: {event.error}" if event.error else "readable"
-            self.context.note(f"storage of fail-over: {text}", "warning" if event.error else "info", "failover")
+            self.say("failover", f"storage of fail-over: {text}", "warning" if event.error else "info")
         if event.error or not self.acting:
             return
         for name in sorted(event.beats.keys() - self.hosts.keys()):  # it lives by its storage, and we know nothing of it
@@ -259,7 +259,7 @@ class Watch:
         if host is None or not self.acting:
             return
         if event.error:
-            self.context.note(f"host {host.name}: cannot write the claim: {event.error}", "warning", "failover")
+            self.say(host.name, f"host {host.name}: cannot write the claim: {event.error}", "warning")
         elif event.number and event.number == host.claim:
             host.claim_at = self.now  # safety: from when it surely lay there
             host.claim_seen_at = -NEVER
@@ -387,8 +387,8 @@ class Watch:
         self._move(host, new, why)
 
     def _move(self, host: Host, new: State, why: str) -> None:
-        text = host.become(new, why, self.now)
-        self.say(host.name, text, "info" if new in ("online", "unknown", "returned") else "warning")
+        sentence = host.become(new, why, self.now)
+        self.say(host.name, sentence, "info" if new in ("online", "unknown", "returned") else "warning")
 
     def say(self, subject: str, text: str, level: Any = "info", who: str = "") -> None:
         """Into the log and the history."""
