@@ -185,7 +185,7 @@ class Client:
         elif isinstance(effect, ToGuard):
             self._guard.put(effect.word)
         elif isinstance(effect, StartGuard):
-            self._guard.want()
+            self._guard.want(anew=effect.anew)
         elif isinstance(effect, Reload):
             self._read_again()
 
@@ -212,6 +212,7 @@ class Client:
         setup = setup_of(config, READER_DATA_BYTES)
         self._readers.mailbox.put(Reconfigure(setup, config.parallel), beyond=True)
         self._runner.mailbox.put(Reconfigure(setup_of(config, 0), config.parallel), beyond=True)
+        self._guard.reconfigure(guard_setup(config, boot_id()))
         self._own_events.append(Reconfigured(config))
 
     def _groups(self, config: ClientConfig) -> list[str]:
@@ -229,7 +230,6 @@ class Client:
 def needs_restart(old: ClientConfig, new: ClientConfig) -> list[str]:
     """What a reload does not change in a running daemon, as sentences."""
     what = {"name": (old.name, new.name), "[bus]": (old.bus, new.bus), "[paths] state": (old.paths.state, new.paths.state)}
-    what["[failover]"] = (guard_setup(old, ""), guard_setup(new, ""))
     return [f"{key} has changed; it takes effect when vmclient is restarted" for key, (a, b) in what.items() if a != b]
 
 

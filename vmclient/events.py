@@ -196,7 +196,10 @@ class Abort:
 
 @dataclass(frozen=True, slots=True)
 class StartGuard:
-    """From now on there is to be a guard (vmclient/guard.py), until the client ends; it may outlive the client."""
+    """From now on there is to be a guard (vmclient/guard.py), until the client ends; it may outlive the client. `anew`: the one
+    that is there hangs, and is to be killed."""
+
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)

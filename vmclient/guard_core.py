@@ -45,6 +45,7 @@ from vmclient.guardwords import Lease, Protect, Protected, Settled, Status
 
 NEVER = float("inf")
 ATTEMPT_SHARE = 0.5  # of stop_s: a list or a destruction may take so long before it is tried again
+DESTROY_MAX = 64  # domains at the same time, each by a process of xl; the next list shows what is left
 LIST_AGAIN_S = 0.2  # while domains are to be destroyed
 LIST_BEATS = 5  # otherwise a list so often
 FIRST_LOOK_S = 1.0  # a guard that has just started waits so long for its first look at the storage before it destroys anything
@@ -239,7 +240,7 @@ class Guard:
         return self.terms.beat_s * (1 if self._stopping else LIST_BEATS)
 
     def _destroy(self, domain: Seen, now: float) -> list[Effect]:
-        if not self.book.protects(domain.vm) or domain.name in self._destroying:
+        if not self.book.protects(domain.vm) or domain.name in self._destroying or len(self._destroying) >= DESTROY_MAX:
             return []
         self._destroying.add(domain.name)
         return [Destroy(domain.name, self.terms.stop_s * ATTEMPT_SHARE)]

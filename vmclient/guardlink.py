@@ -50,9 +50,19 @@ class GuardLink:
         self._channel: socket.socket | None = None  # the same, once it is known to be our guard's
         self._process: subprocess.Popen[bytes] | None = None
 
-    def want(self) -> None:
-        """From now on there is to be a guard."""
+    def want(self, *, anew: bool = False) -> None:
+        """From now on there is to be a guard; `anew`: another one than there is."""
         self._wanted.set()
+        with self._guarding:
+            if anew and self._connected is not None:
+                _kill(self._connected)
+
+    def reconfigure(self, setup: GuardSetup) -> None:
+        """A guard with this setup is to follow the one that there is, where that has another."""
+        if setup != self._setup:
+            self._setup = setup
+            if self._wanted.is_set():
+                self.want(anew=True)
 
     def put(self, word: FromClient) -> None:
         """Any thread. Dropped where there is no connection; one that takes nothing is closed, and opened anew."""
@@ -129,11 +139,10 @@ class GuardLink:
             if not data or self._closing.is_set():
                 return came
 
-    def _replace(self, channel: socket.socket) -> None:
-        pid = struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-        _log.info("the guard (process %d) was started with another setup: a new one takes over", pid)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+    @staticmethod
+    def _replace(channel: socket.socket) -> None:
+        _log.info("the guard was started with another setup: a new one takes over")
+        _kill(channel)
 
     def _connect(self) -> socket.socket | None:
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -162,3 +171,10 @@ class GuardLink:
             if (channel := self._connect()) is not None:
                 return channel
         return None
+
+
+def _kill(channel: socket.socket) -> None:
+    """The process at the other end. Its successor finds all that it knew."""
+    pid = struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)

@@ -18,6 +18,7 @@ from vmclient.guardwords import Lease, Status
 
 NEVER = float("inf")
 SENT_MAX = 64  # askings remembered
+GUARD_BEATS = 3  # a guard that has said nothing for so many hangs; a new one is in time to feed the watchdog
 RISKY = ("vm-start", "vm-restore", "vm-unpause", "vm-migrate", "vm-save", "vm-reboot")
 """What brings a VM to life, or may: after a migration or a save that fails it runs on, a reboot takes it away for a moment."""
 PROTECT = "protect"  # a parameter of these, besides that of a definition: for us, the command does not know it
@@ -57,6 +58,7 @@ class Leases:
         self._known = known
         self._kept_book = book
         self.guard: Status | None = None
+        self._heard_at = NEVER  # of the guard
         self._guard_started = False
         self._guard_fault = ""
         self._had_storage = False
@@ -141,6 +143,12 @@ class Leases:
         if self.terms is None:
             return []
         effects = self.start_guard()
+        if now - self._heard_at >= GUARD_BEATS * self.terms.beat_s:
+            self._heard_at = NEVER
+            effects += [
+                Note("the guard is silent: it is killed, and another one started", "error", "lease"),
+                StartGuard(anew=True),
+            ]
         if now >= self.until and not self._over_noted:
             self._over_noted = True
             effects.append(Note("leases: this host's lease is over", "warning", "lease"))
@@ -164,6 +172,7 @@ class Leases:
         """safety: what was asked before is not counted from the right moment any more."""
         self.until -= seconds
         self._sent.clear()
+        self._heard_at = NEVER
         return []
 
     def is_over(self, now: float) -> bool:
@@ -172,7 +181,8 @@ class Leases:
     def next_due(self) -> float:
         if self.terms is None:
             return NEVER
-        return min(self._ask_at, NEVER if self._over_noted else self.until)
+        silent_at = self._heard_at + GUARD_BEATS * self.terms.beat_s
+        return min(self._ask_at, silent_at, NEVER if self._over_noted else self.until)
 
     # --- the guard ------------------------------------------------------------------------------------------------------------
 
@@ -192,7 +202,7 @@ class Leases:
         return self._tell_guard()
 
     def gone(self, event: GuardGone) -> list[Effect]:
-        was, self.guard = self.guard, None
+        was, self.guard, self._heard_at = self.guard, None, NEVER
         if was is None:
             return []
         self._kept_book = was.book
@@ -205,6 +215,7 @@ class Leases:
     def said(self, status: Status, now: float) -> list[Effect]:
         if self.guard is None:
             self._ask_at = now
+        self._heard_at = now
         self.guard, self._kept_book = status, status.book
         if status.n > self._n:  # the clock was set back
             self._n = status.n

@@ -25,13 +25,15 @@ def operation(words: list[str]) -> tuple[str, dict[str, Any]]:
         case ["host", "return", name]:
             return "host-return", {"name": name}
         case ["host", "fence", name]:
-            return "host-fence", {"name": name, "confirm": name}
+            return "host-fence", {"name": name}
         case ["host", "confirm-dead", name]:
-            return "host-confirm-dead", {"name": name, "confirm": name}
+            return "host-confirm-dead", {"name": name, "again": name}
         case ["ha", "disarm", *why]:
             return "ha-disarm", {"why": " ".join(why)}
-        case ["ha", what, *names]:
-            return f"ha-{what}", {"names": names} if names else {}
+        case ["ha", "failback", *names]:
+            return "ha-failback", {"name": " ".join(names)}
+        case ["ha", what]:
+            return f"ha-{what}", {}
         case ["why", name]:
-            return "why", {"name": name}
+            return "vm-why", {"name": name}
     raise Wrong(f"vmctl {' '.join(words)}: a scenario does not know this")

@@ -1,4 +1,4 @@
-"""Random schedules of faults: nothing runs twice, and all that can run runs in the end. `vmsim chaos` plays as many as you like."""
+"""Random schedules of faults: nothing runs twice, and all that can run runs in the end. `vmsim chaos` plays more of them."""
 
 from __future__ import annotations
 

@@ -105,6 +105,17 @@ def test_a_guard_that_is_killed_is_followed_by_another(start: Start) -> None:
     host.gone_within(STOPPED_S + PATIENT.lease_s, "mail1")
 
 
+def test_a_guard_that_hangs_is_replaced_before_the_watchdog_resets_the_host(start: Start) -> None:
+    host, leader = start("watchdog = sim", terms=PATIENT)
+    guard = host.guard()
+    assert guard is not None
+    guard.suspend()
+    until(lambda: host.guard() not in (None, guard), "no other guard")
+    leader.ask_with(lambda ask: ask.protected == ("mail1",) and ask.armed, "the new guard does not know")
+    time.sleep(PATIENT.watchdog_s + 1.0)
+    assert host.domains() == ["mail1"]
+
+
 def test_what_the_leader_wants_protected_is_as_soon_as_it_is_there(start: Start) -> None:
     host, leader = start(vm="")
     leader.protected = ("moved1",)
@@ -128,13 +139,20 @@ def test_a_book_that_is_damaged_is_not_guessed_at(start: Start) -> None:
     leader.ask_with(lambda ask: ask.protected == ("some1",), "it does not count as protected")
 
 
-def test_another_configuration_brings_another_guard_and_the_vms_notice_nothing(start: Start) -> None:
+@pytest.mark.parametrize("how", ["restart", "reload"])
+def test_another_configuration_brings_another_guard_and_the_vms_notice_nothing(start: Start, how: str) -> None:
     host, leader = start(terms=PATIENT)
     before = host.guard()
-    host.kill(signal.SIGTERM)
     host.conf.write_text(host.conf.read_text().replace("watchdog = none", "watchdog = auto"))
-    host.start()
-    host.says("was started with another setup: a new one takes over")
+    if how == "restart":
+        host.kill(signal.SIGTERM)
+        host.start()
+    else:
+        assert host.process is not None
+        host.process.send_signal(signal.SIGHUP)
+        host.says("the guard is gone, another one is started")
+    if how == "restart":
+        host.says("the guard was started with another setup: a new one takes over")
     leader.ask_with(lambda ask: ask.protected == ("mail1",), "the new guard does not know")
     assert host.guard() not in (None, before)
     time.sleep(PATIENT.lease_s + PATIENT.stop_s)
