@@ -481,6 +481,6 @@ _handlers: dict[type, Callable[[Manager, Any], None]] = {
     Reconfigured: Manager._reconfigured,
     NotReconfigured: Manager._not_reconfigured,
     FenceEnded: lambda manager, event: manager.failover.fence_ended(event),
-    StorageSeen: lambda manager, event: manager.failover.seen(event),
-    ClaimWritten: lambda manager, event: manager.failover.claim_written(event),
+    StorageSeen: lambda manager, event: manager.failover.claiming.looked(event),
+    ClaimWritten: lambda manager, event: manager.failover.claiming.written(event),
 }

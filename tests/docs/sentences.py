@@ -64,7 +64,7 @@ TALKS: dict[str, Talk] = {
     "vmmanager/vms/machines.py:note": SILENT,
     **{f"vmmanager/vms/{name}.py:say": Talk((1,), 2) for name in ("machines", "dispatch", "emptying", "answers")},
     "vmmanager/failover/watch.py:note": SILENT,
-    **{f"vmmanager/failover/{name}.py:say": Talk((1,), 2) for name in ("watch", "fences", "answers")},
+    **{f"vmmanager/failover/{name}.py:say": Talk((1,), 2) for name in ("watch", "claiming", "fences", "answers")},
     "vmclient/client.py:say(...)": Talk((0,), 1),
     "vmclient/client.py:stop": Talk((0,), frame="stopping: <>"),
     "vmclient/trust.py:_say": Talk((0,), 1),

@@ -45,7 +45,7 @@ def status(manager: Manager, asked: Asked) -> None:
             else None,
             "grace_left": max(0.0, watch.started + manager.context.config.failover.grace_s - now),
             "storm": sorted(restraint.storm),
-            "storage": None if manager.context.config.failover.storage is None else {"error": watch.claims.error or None},
+            "storage": {"error": watch.claiming.seen.error or None} if manager.context.config.failover.storage else None,
             "protected": sorted(vm.name for vm in manager.context.config.vms if vm.protect),
             "rescued": sorted(name for name, record in manager.machines.records.items() if record.rescued),
             "hosts": [_host_row(manager, host) for _, host in sorted(watch.hosts.items())],

@@ -49,8 +49,8 @@ class Guarding(Protection):
             return f"it may be on {host}, which this leader has not heard"
         if why := self._not_yet(vm):
             return why
-        if strangers := self._w.reign.strangers():
-            return f"manager {strangers[0]} is on the bus, and `managers` of {self._w.context.name} does not name it"
+        if why := self._w.reign.why_not_alone():
+            return why
         record = self._m.records.get(vm.name)
         if record is not None and record.rescued and self._w.restraint.disarmed:
             return f"fail-over is disarmed by {self._w.restraint.disarmed_by}"
