@@ -12,7 +12,7 @@ from common.config.model import GuardConfig, PropertyConfig, Where
 from common.leases import Terms, mute_s
 from common.leasewords import LEASE, WORD, Ask, Grant
 from common.protocol import ClbControl, Execute, Value
-from common.words import Plea, Voter
+from common.words import Plea, Voter, Word
 from vmclient.events import Effect, GuardCame, GuardFailed, GuardGone, Moment, Note, Send, StartGuard, ToGuard
 from vmclient.guardwords import Lease, Status
 
@@ -251,7 +251,7 @@ class Witness:
             return None
         word = self._voter.asked(leader, plea, now)
         return (
-            ClbControl(verb=WORD, ok=False, reason=word)
+            ClbControl(verb=WORD, ok=False, reason=word, values=Word(plea.epoch, plea.n, self._voter.rise_above).values())
             if isinstance(word, str)
             else ClbControl(verb=WORD, values=word.values())
         )

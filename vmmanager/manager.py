@@ -100,6 +100,8 @@ class Manager:
         self.machines = Machines(self.context, self.asking, self.peers.tell)
         self.reign = Reign(self.context)
         self.failover = Watch(self.context, self.reign, self.peers.tell)
+        self.reign.outbid = self.leadership.outbid
+        self.leadership.witnessed = self._witnessed
         self.guarding = Guarding(self.failover, self.machines)
         self.followers = Followers(self.context)
         self.engine = Engine(config.triggers, config, now, guard)
@@ -244,6 +246,7 @@ class Manager:
             self.reign.asked(sender, address, control.arguments)
         elif control.verb == "lead":
             self._changed(self.leadership.heard_lead(sender, address, control.arguments))
+            self.reign.pleaded_at = self.context.now.mono
             if address not in self.peers.names and sender != self.context.name:
                 self.peers.greet_managers()  # after a cut network healed; its answer proves that the session is its own
         else:
@@ -310,6 +313,7 @@ class Manager:
         what = event.what
         if isinstance(what, Opened):
             self.context.address = what.name
+            self.reign.pleaded_at = self.context.now.mono
             # a bus that was restarted: clients come back later than we, and who fires before asks nobody
             self._fill(FILL_S + (self.context.config.bus.reconnect_max_s if self.roll.awaited else 0.0))
             self.context.note(f"bus: connected as {what.name}", part="bus")
@@ -360,6 +364,7 @@ class Manager:
         self._ticked = True
         self.keys.tick()
         self.leadership.tick()
+        self._doubt_leader()
         self.roll.tick()
         if self.reign.acting:
             self.guarding.listed()
@@ -369,6 +374,19 @@ class Manager:
             why = "is not on disk yet" if self.context.address else "did not reach the bus"
             code = "store" if self.context.address else "bus-down"
             self.context.refuse(ack.call, Refused(code, f"the change {why}; look at it again before you repeat it"))
+
+    def _doubt_leader(self) -> None:
+        """A leader that hangs is on the bus as ever; its authority is over when it has asked for no words for so long."""
+        quiet = self.reign.quiet()
+        if quiet > 1 and not self.leadership.leading:
+            names = self.peers.names
+            leaders = {address for address, name in names.items() if name == self.leadership.leader}
+            silent_s = self.context.now.mono - self.reign.pleaded_at
+            self.leadership.silent(leaders if quiet <= 2 else names, f"no manager has asked for words for {silent_s:.0f} s")
+
+    def _witnessed(self) -> bool:
+        witness = self.context.farm.clients.get(self.context.config.failover.witness)
+        return witness is not None and bool(witness.address) and not self.reign.authority.alone
 
     def _unsent(self, event: Unsent) -> None:
         progress = self.requests.unsent(event.id, event.reason, self.context.now.mono)

@@ -85,7 +85,7 @@ class Story:
         """What the leader says of a VM; with a reason."""
         machines = self._machines()
         if machines is None:
-            return "nobody leads"
+            return "nobody has authority"
         status = machines.status(name)
         return f"{status.state} ({status.why})"
 
@@ -99,7 +99,7 @@ class Story:
         return bool(stays) and machines.status(name).state in ("stopped", "failed", "saved", "halted", "crashed", "paused")
 
     def _machines(self) -> Machines | None:
-        leaders = self._running().leaders()
+        leaders = self._running().acting()
         core = self._running().managers[leaders[0]].core if leaders else None
         return core.machines if core is not None else None
 
@@ -186,7 +186,7 @@ class Story:
         for each in world.plan.vms:
             where = world.truth.running(each.name)
             self._say(f"{each.name} runs on {where}" if where else f"{each.name} runs nowhere")
-        self._say(f"{' and '.join(world.leaders()) or 'nobody'} leads")
+        self._say(f"{' and '.join(world.acting()) or 'nobody'} has authority")
 
     def _vmctl(self, words: list[str]) -> None:
         world = self._running()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from common.config.model import ManagerConfig
@@ -11,6 +12,8 @@ from common.protocol import GROUP_MANAGERS, ClbControl, Control
 from common.words import Plea, Voter, Word
 from vmmanager.context import Context
 from vmmanager.failover.authority import Authority
+
+SAID_AFTER = 1.5  # times as long as a voter may have to keep silent
 
 
 def voters_of(config: ManagerConfig) -> tuple[str, ...]:
@@ -30,6 +33,9 @@ class Reign:
         self.acting = False
         self._started = context.now.mono
         self._strangers: set[str] = set()
+        self.pleaded_at = context.now.mono  # when another manager asked last, or began to lead
+        self.outbid: Callable[[int], None] = lambda epoch: None  # told an epoch above which we must rise; set by the owner
+        self._silent_until = float("inf")  # a reign that has no authority by then says so, once
 
     def loaded(self, epoch: int) -> None:
         """The highest epoch on our disk: to that reign we may have given our word."""
@@ -43,12 +49,15 @@ class Reign:
             if self.authority.epoch and (plea := self.authority.end()):
                 self._say(plea)
         else:
+            if epoch != self.authority.epoch and not self.authority.alone:
+                self._silent_until = now + SAID_AFTER * self.authority.voter.mute_s
             self.authority.begin(epoch, now)
             if plea := self.authority.ask(now):
                 self._say(plea)
         held = self.authority.held(now)
-        if held != self.acting:
+        if held != self.acting or (epoch is not None and not held and now >= self._silent_until):
             self.acting = held
+            self._silent_until = float("inf")
             self._note(epoch)
 
     def _note(self, epoch: int | None) -> None:
@@ -72,6 +81,7 @@ class Reign:
         plea = Plea.of(arguments)
         if plea is None or leader == self._c.name:
             return
+        self.pleaded_at = self._c.now.mono
         if plea.over:
             self.authority.voter.freed(leader, plea.epoch)
             return
@@ -79,15 +89,23 @@ class Reign:
         if isinstance(word, Word):
             answer = ClbControl(verb=WORD, values=word.values())
         else:
-            answer = ClbControl(verb=WORD, ok=False, reason=word, values=Word(plea.epoch, plea.n).values())
+            answer = ClbControl(
+                verb=WORD, ok=False, reason=word, values=Word(plea.epoch, plea.n, self.authority.voter.rise_above).values()
+            )
         self._c.send(answer, (leader,), (address,))
 
     def answered(self, voter: str, answer: ClbControl) -> None:
         word = Word.of(answer.values)
         if not answer.ok:
             self.authority.answered(voter, answer.reason or "it gave none")
+            if word is not None and word.epoch == self.authority.epoch <= word.before and voter in self.authority.voters:
+                self.outbid(word.before)
         elif word is not None:
             self.authority.answered(voter, word)
+
+    def quiet(self) -> float:
+        """So many times as long as a voter keeps its word nobody has asked for ours."""
+        return 0.0 if self.authority.alone else (self._c.now.mono - self.pleaded_at) / self.authority.voter.mute_s
 
     def strangers(self) -> list[str]:
         """Managers that were on the bus since we started, and that the majority is not counted of. Cut off from us such a one

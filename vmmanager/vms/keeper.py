@@ -92,7 +92,7 @@ def _rescued(record: Record, host: str, now: float) -> str:
     died, took_s = record.rescued, now - record.rescued_at
     record.rescued, record.rescues, record.expected, record.held, record.failed = "", (), True, "", ""
     record.home = died if host != died else ""
-    return f"runs again on {host}, {took_s:.1f} s after {died} was known to be dead"
+    return f"runs again on {host}, {took_s:.1f} s after it was known not to run on {died} any more"
 
 
 def _found(
