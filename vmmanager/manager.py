@@ -169,6 +169,7 @@ class Manager:
         self._promoted = False
         self.acting.drop()
         self.machines.deposed()
+        self.requests.deposed()
 
     def _evaluate(self, now: Moment) -> None:
         if self.reign.acting and not self._promoted:

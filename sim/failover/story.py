@@ -112,13 +112,14 @@ class Story:
     # --- the farm -------------------------------------------------------------------------------------------------------
 
     def _hosts(self, words: list[str]) -> None:
-        """hosts NAME ... [memory=MIB] [watchdog=SECONDS]: with a watchdog that can be set to so much; 0: with none."""
+        """hosts NAME ... [memory=MIB] [watchdog=LEAST-MOST]: with a watchdog that can be set to so many seconds; 0: with none."""
         names, options = _split(words)
         settings: dict[str, Any] = {}
         if "memory" in options:
             settings["memory_mib"] = int(options["memory"])
         if "watchdog" in options:
-            settings["watchdog_s"] = float(options["watchdog"])
+            least, _, most = options["watchdog"].partition("-")
+            settings["watchdog_s"] = (float(least), float(most or least))
         self.plan.hosts |= dict.fromkeys(names, settings)
 
     def _managers(self, words: list[str]) -> None:

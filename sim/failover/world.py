@@ -66,7 +66,8 @@ class World:
 
     def _host(self, name: str, settings: dict[str, Any]) -> HostBox:
         box = HostBox(self, name, memory_mib=int(settings.get("memory_mib", 8192)), witness=name == self.plan.witness)
-        box.machine.watchdog.device_s = float(settings.get("watchdog_s", 60.0))
+        dog = box.machine.watchdog
+        dog.least_s, dog.most_s = settings.get("watchdog_s", (dog.least_s, dog.most_s))
         return box
 
     def _config(self, name: str) -> ManagerConfig:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from common.config.model import VmConfig
 from common.leases import restart_after_grant_s
-from vmmanager.failover.hosts import PROVED, SUSPECT
+from vmmanager.failover.hosts import PROVED, SUSPECT, Host
 from vmmanager.failover.proof import covers
 from vmmanager.failover.watch import Watch
 from vmmanager.vms.dispatch import NOBODY
@@ -35,8 +35,16 @@ class Guarding(Protection):
             return False
         if covers(known.proof) == "all":
             return True
-        record = self._m.records.get(vm)  # safety: the end of a lease stops only what the host knows to be protected
-        return vm in known.book or (record is not None and record.protected)
+        return self._noted(known, vm)
+
+    def _noted(self, host: Host, vm: str) -> bool:
+        """safety: the end of a lease stops only what the host knows to be protected: by its own word since the VM last moved,
+        or because the order to start it was one that a host notes first."""
+        record, now = self._m.records.get(vm), self._w.context.now
+        if record is not None and record.noted_on == host.name:
+            return True
+        asked_at = now.wall - (now.mono - host.asked_at)
+        return vm in host.book and (record is None or asked_at > record.moved_at)
 
     def proof(self, host: str) -> str:
         known = self._w.hosts.get(host)

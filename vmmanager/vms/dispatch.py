@@ -213,6 +213,9 @@ class Dispatch:
         vm = self._m.definitions.get(task.vm)
         if task.op in ARRIVES:
             record.protected = vm is not None and vm.protect
+            record.noted_on = task.host if record.protected else ""
+        if task.op == "migrate":
+            record.moved_at = self._m.context.now.wall
         task.id = f"{self._m.context.name}-{self._m.context.next_id()}"
         task.move(Phase.NOTING)
         task.text = f"{task.op} on {task.host}" + (f" to {task.target}" if task.target else "")
@@ -296,6 +299,8 @@ class Dispatch:
             listing = self._m.seen.listings.get(task.arrives_at)
             record.boot_id = listing.boot_id if listing else ""
             record.saved = ""
+        if task.op == "migrate":  # safety: the target may not know yet that it is to be protected there
+            record.noted_on, record.moved_at = "", self._m.context.now.wall
         if task.op == "start":
             record.image = str(told.get("image") or "")
         if task.op in ("stop", "destroy", "save"):
