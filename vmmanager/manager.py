@@ -107,6 +107,7 @@ class Manager:
         self.reign.outbid = self.leadership.outbid
         self.leadership.witnessed = self._witnessed
         self.guarding = Guarding(self.failover, self.machines)
+        self.acting.fail_over = self.guarding.fail_over
         self.followers = Followers(self.context)
         self.engine = Engine(config.triggers, config, now, guard)
         self._acks: dict[str, _Ack] = {}
@@ -378,7 +379,7 @@ class Manager:
         self._doubt_leader()
         self.roll.tick()
         if self.reign.acting:
-            self.guarding.listed()
+            self.guarding.tick()
         self._ended(self.asking.progress(self.requests.due(now), self.acting))
         for token, ack in [(token, ack) for token, ack in self._acks.items() if now > ack.deadline]:
             del self._acks[token]
@@ -516,6 +517,6 @@ _handlers: dict[type, Callable[[Manager, Any], None]] = {
     Reconfigured: Manager._reconfigured,
     NotReconfigured: Manager._not_reconfigured,
     FenceEnded: lambda manager, event: manager.failover.fence_ended(event),
-    StorageSeen: lambda manager, event: manager.failover.seen(event),
-    ClaimWritten: lambda manager, event: manager.failover.claim_written(event),
+    StorageSeen: lambda manager, event: manager.failover.claiming.looked(event),
+    ClaimWritten: lambda manager, event: manager.failover.claiming.written(event),
 }

@@ -147,9 +147,8 @@ class Story:
     def _fence(self, words: list[str]) -> None:
         """fence NAME HOST ... [timeout=SECONDS]; the order is the order of levels."""
         (name, *hosts), options = _split(words)
-        device = FenceConfig(
-            name, Where("fences.ini"), agent="fence_sim", hosts=tuple(hosts), timeout_s=float(options.get("timeout", 30))
-        )
+        timeout_s = float(options.get("timeout", 30))
+        device = FenceConfig(name, Where("fences.ini"), agent="fence_sim", hosts=tuple(hosts), timeout_s=timeout_s)
         self.plan.fences = (*self.plan.fences, device)
 
     def _settings(self, words: list[str]) -> None:

@@ -106,6 +106,8 @@ def _found(
         return ""
     record.boot_id = seen.listings[alive[0]].boot_id
     record.protected = record.protected or seen.protection.holds_book(alive[0], record.name)
+    if record.home == alive[0]:
+        record.home = ""
     if record.rescued:
         return _rescued(record, alive[0], now)
     was, record.expected = record.expected, True

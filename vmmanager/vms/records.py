@@ -69,7 +69,8 @@ class Record:
             "wanted": self.wanted, "wanted_by": self.wanted_by, "wanted_at": self.wanted_at, "places": list(self.places),
             "expected": self.expected, "boot_id": self.boot_id, "image": self.image, "held": self.held, "failed": self.failed,
             "saved": self.saved, "restarts": list(self.restarts), "order": self.order.row() if self.order else None,
-            "noted_on": self.noted_on, "moved_at": self.moved_at, "protected": self.protected, "rescued": self.rescued, "rescued_at": self.rescued_at,
+            "noted_on": self.noted_on, "moved_at": self.moved_at, "protected": self.protected,
+            "rescued": self.rescued, "rescued_at": self.rescued_at,
             "rescues": list(self.rescues), "home": self.home,
         }  # fmt: skip
 
