@@ -112,7 +112,7 @@ class Story:
     # --- the farm -------------------------------------------------------------------------------------------------------
 
     def _hosts(self, words: list[str]) -> None:
-        """hosts NAME ... [memory=MIB] [watchdog=LEAST-MOST]: with a watchdog that can be set to so many seconds; 0: with none."""
+        """hosts NAME ... [memory=MIB] [watchdog=LEAST-MOST]: seconds that its watchdog can be set to; 0: there is none."""
         names, options = _split(words)
         settings: dict[str, Any] = {}
         if "memory" in options:
