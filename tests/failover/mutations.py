@@ -1,7 +1,7 @@
-"""A suite that cannot notice a removed safety line is worth nothing: removes each line marked `# safety:` and shows what notices.
+"""What notices a removed safety line? Removes each line marked `# safety:`, and prints what fails then.
 
-python -m tests.failover.mutations [--only TEXT] [--seconds N] [--processes N]; prints a table. Each mutant is a copy of the project
-in a temporary folder, in which one condition is never true, or one statement is not there; then the scenarios are played until one
+python -m tests.failover.mutations [--only TEXT] [--seconds N] [--processes N]. Each mutant is a copy of the project in a
+temporary folder, in which one condition is never true, or one statement is not there; then the scenarios are played until one
 tells another story, and after them chaos, for some seconds.
 """
 
