@@ -2,7 +2,7 @@
 PYTHON ?= python3
 V := .venv/bin
 
-.PHONY: venv test quick lint bench bench-plots bench-xen demo run xenlab slurmlab install clean
+.PHONY: venv test quick lint bench bench-plots bench-xen demo run xenlab halab bench-halab slurmlab install clean
 
 venv: .venv/stamp
 .venv/stamp: setup.py
@@ -31,6 +31,14 @@ run: venv
 # Real Xen hosts in emulation, with the project on them: builds, boots, plays xenlab/scenarios. Ends with 77 where it cannot be had.
 xenlab: venv
 	$(V)/python -m xenlab run
+
+# Fail-over on real daemons in network namespaces: kills, cuts and stops them as halab/scenarios say. Ends with 77 where it cannot be.
+halab: venv
+	$(V)/python -m halab run
+
+# How long VMs are away when hosts die in that lab, many times each; about an hour.
+bench-halab: venv
+	$(V)/python -m halab measure
 
 # A real Slurm whose worker nodes are switched between two environments; under four minutes. Ends with 77 where it cannot be had.
 slurmlab: venv

@@ -45,7 +45,7 @@ class Plea:
 @dataclass(frozen=True, slots=True)
 class Word:
     """To the asking `n` of the reign `epoch`. `before`: the reign to which the voter gave its word before this one:
-    who led last knows which hosts are dead."""
+    who led last knows which hosts are dead. With a refusal: the epoch above which the leader must rise, or 0."""
 
     epoch: int
     n: int
@@ -65,20 +65,30 @@ class Voter:
     start; `known`: the highest epoch it had known before."""
 
     def __init__(self, started: float, mute_s: float, known: int = 0) -> None:
+        self.mute_s = mute_s
         self._silent_until = started + mute_s
         self._known = known
         self._before = known
         self._leader = ""
         self._epoch = known
         self._given_until = float("-inf")
+        self.rise_above = 0  # the epoch above which the plea that was refused last must rise; 0: that is not what is wrong
 
     def heard_epoch(self, epoch: int) -> None:
         self._known = max(self._known, epoch)
 
     def asked(self, leader: str, plea: Plea, now: float) -> Word | str:
         """Its word, or why it gives none."""
+        self.rise_above = 0
         if plea.epoch < self._known:  # safety: a reign that is over gets no word
+            self.rise_above = self._known
             return f"it knows of epoch {self._known}"
+        if plea.epoch == self._epoch and self._leader not in (
+            "",
+            leader,
+        ):  # safety: an epoch has one leader, or late orders pass
+            self.rise_above = plea.epoch
+            return f"epoch {plea.epoch} is {self._leader}'s"
         if now < self._silent_until:  # safety: what it said before its start, it does not know
             return f"it started a moment ago, and is silent for {self._silent_until - now:.1f} s"
         if self._leader not in ("", leader) and now < self._given_until:  # safety: no two leaders at a time

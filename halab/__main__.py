@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import platform
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -33,6 +35,7 @@ def main(argv: Sequence[str]) -> int:
     what = words.add_subparsers(dest="what", required=True)
     run = what.add_parser("run", help="play scenarios, all of them or those named")
     run.add_argument("scenarios", nargs="*", type=Path, metavar="FILE")
+    run.add_argument("--jobs", type=int, default=4, metavar="N", help="so many farms at a time; they mostly wait")
     times = what.add_parser("measure", help="how long VMs are away")
     times.add_argument("--runs", type=int, default=20)
     times.add_argument("--death", default="", help="only those with this in their name")
@@ -42,11 +45,14 @@ def main(argv: Sequence[str]) -> int:
     try:
         if why := network.missing():
             raise NotToBeHad(why)
+        paths = (options.scenarios or sorted(SCENARIOS.glob("*.txt"))) if options.what == "run" else []
+        if len(paths) > 1:
+            return _each(paths, options.jobs)
         network.enter()
         if options.what == "measure":
             _measure(options.runs, options.death)
         else:
-            _run(options.scenarios or sorted(SCENARIOS.glob("*.txt")))
+            _run(paths[0])
     except (NotToBeHad, Failed, scenario.ScenarioFault) as fault:
         print(f"halab: {fault}", file=sys.stderr)
         return MISSING if isinstance(fault, NotToBeHad) else 1
@@ -56,14 +62,29 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _run(paths: Sequence[Path]) -> None:
-    for path in paths:
-        first = path.read_text(encoding="utf-8").splitlines()[0]
-        wanted = first.removeprefix(KIND).split() if first.startswith(KIND) else []
-        kind = Kind(storage="storage" in wanted, watchdog="no-watchdog" not in wanted, fence="fence" in wanted)
-        with up(kind, path.stem) as lab:
-            scenario.play(path, lab.vmctl, say, lab.do)
-    say("all scenarios went well")
+def _each(paths: Sequence[Path], jobs: int) -> int:
+    """Each in a process and a network of its own. 0: all went well."""
+
+    def play(path: Path) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "halab", "run", str(path)]
+        return subprocess.run(argv, capture_output=True, text=True, check=False, cwd=Path(__file__).resolve().parents[1])
+
+    worst = 0
+    with ThreadPoolExecutor(jobs) as pool:
+        for path, done in zip(paths, pool.map(play, paths), strict=True):
+            say(f"{path.stem}: {'went well' if done.returncode == 0 else f'ended with {done.returncode}'}")
+            if done.returncode:
+                print(done.stdout, done.stderr, sep="", flush=True)
+                worst = max(worst, done.returncode)
+    return worst
+
+
+def _run(path: Path) -> None:
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    wanted = first.removeprefix(KIND).split() if first.startswith(KIND) else []
+    kind = Kind(storage="storage" in wanted, watchdog="no-watchdog" not in wanted, fence="fence" in wanted)
+    with up(kind, path.stem) as lab:
+        scenario.play(path, lab.vmctl, say, lab.do)
 
 
 def _measure(number: int, name: str) -> None:

@@ -107,6 +107,8 @@ class Lab:
         if deed is None or not names:
             return 2, f"the lab cannot `{' '.join(words)}`"
         found = [self._named(name) for name in names]
+        if verb in ("start", "resume"):  # of all that may be so, those that are
+            found = [name for name in found if verb == "resume" or name == "bus" or name not in self._up]
         for machine in found:
             deed(machine)
         return 0, f"{verb} {' '.join(found)}"

@@ -80,6 +80,7 @@ PURE = (
     "vmmanager/failover/answers.py",
     "vmmanager/failover/authority.py",
     "vmmanager/failover/capacity.py",
+    "vmmanager/failover/claiming.py",
     "vmmanager/failover/claims.py",
     "vmmanager/failover/fences.py",
     "vmmanager/failover/fencing.py",

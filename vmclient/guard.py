@@ -110,6 +110,10 @@ class GuardProcess:
         except guard_files.BookFault as fault:
             self._note(Note(f"{fault}: every domain of ours counts as protected", "error"))
             return Book((), (), now, everything=True), None
+        if guard_files.is_of_another_boot(self._setup.state, self._setup.boot_id):
+            # none of them runs, unless the machine starts domains by itself: protected where listed, and until then there is no
+            # watchdog that would reset a host again and again whose hypervisor is slow to come up
+            return Book((), sorted({*kept.names, *kept.known}), now), kept.terms
         return Book(kept.names, kept.known, now), kept.terms
 
     def run(self) -> None:

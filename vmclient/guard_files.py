@@ -70,6 +70,14 @@ def save(state: Path, kept: Kept) -> None:
         os.close(folder)
 
 
+def is_of_another_boot(state: Path, boot_id: str) -> bool:
+    """What the book names ran before the machine was started anew. False where that cannot be told."""
+    with contextlib.suppress(OSError, msgspec.DecodeError, ValueError):
+        kept = msgspec.json.decode((state / LEASE).read_bytes(), type=_Lease)
+        return bool(kept.boot_id and boot_id) and kept.boot_id != boot_id
+    return False
+
+
 def lease_until(state: Path, boot_id: str) -> float:
     """As remembered in this boot; 0: there is none. safety: what cannot be read is none."""
     with contextlib.suppress(OSError, msgspec.DecodeError, ValueError):

@@ -12,13 +12,14 @@ from common.config.model import GuardConfig, PropertyConfig, Where
 from common.leases import Terms, mute_s
 from common.leasewords import LEASE, WORD, Ask, Grant
 from common.protocol import ClbControl, Execute, Value
-from common.words import Plea, Voter
+from common.words import Plea, Voter, Word
 from vmclient.events import Effect, GuardCame, GuardFailed, GuardGone, Moment, Note, Send, StartGuard, ToGuard
 from vmclient.guardwords import Lease, Status
 
 NEVER = float("inf")
 SENT_MAX = 64  # askings remembered
-GUARD_BEATS = 3  # a guard that has said nothing for so many hangs; a new one is in time to feed the watchdog
+GUARD_BEATS = 2  # a guard that has said nothing for so many is suspect, and hangs when it says nothing for
+GUARD_S = 1.0  # so long after that: if it was the client that slept, it hears it now. A new one is in time for the watchdog
 RISKY = ("vm-start", "vm-restore", "vm-unpause", "vm-migrate", "vm-save", "vm-reboot")
 """What brings a VM to life, or may: after a migration or a save that fails it runs on, a reboot takes it away for a moment."""
 PROTECT = "protect"  # a parameter of these, besides that of a definition: for us, the command does not know it
@@ -59,6 +60,7 @@ class Leases:
         self._kept_book = book
         self.guard: Status | None = None
         self._heard_at = NEVER  # of the guard
+        self._suspect_at = NEVER  # since when it is
         self._guard_started = False
         self._guard_fault = ""
         self._had_storage = False
@@ -143,23 +145,27 @@ class Leases:
         if self.terms is None:
             return []
         effects = self.start_guard()
-        if now - self._heard_at >= GUARD_BEATS * self.terms.beat_s:
-            self._heard_at = NEVER
-            effects += [
-                Note("the guard is silent: it is killed, and another one started", "error", "lease"),
-                StartGuard(anew=True),
-            ]
+        effects += self._suspect(now, self.terms.beat_s)
         if now >= self.until and not self._over_noted:
             self._over_noted = True
             effects.append(Note("leases: this host's lease is over", "warning", "lease"))
         if now < self._ask_at:
             return effects
         self._ask_at = now + self.terms.beat_s
-        if connected and (
-            self.guard is not None or self._guard_fault
-        ):  # safety: only the guard knows what is so of the storage
+        if connected and (self.guard is not None or self._guard_fault):  # safety: it alone knows of the storage
             effects.append(Send(ClbControl(verb=LEASE, values=self._ask(now).values()), ttl_s=self.terms.lease_s))
         return effects
+
+    def _suspect(self, now: float, beat_s: float) -> list[Effect]:
+        """A guard that hangs: whether the client itself was held up shows when it has looked again."""
+        if now - self._heard_at < GUARD_BEATS * beat_s:
+            return []
+        if not self._suspect_at <= now <= self._suspect_at + 2 * GUARD_S:
+            self._suspect_at = now
+        if now - self._suspect_at < GUARD_S:
+            return []
+        self._heard_at = self._suspect_at = NEVER
+        return [Note("the guard is silent: it is killed, and another one started", "error", "lease"), StartGuard(anew=True)]
 
     def _ask(self, now: float) -> Ask:
         status = self.guard or Status()
@@ -172,7 +178,6 @@ class Leases:
         """safety: what was asked before is not counted from the right moment any more."""
         self.until -= seconds
         self._sent.clear()
-        self._heard_at = NEVER
         return []
 
     def is_over(self, now: float) -> bool:
@@ -182,6 +187,7 @@ class Leases:
         if self.terms is None:
             return NEVER
         silent_at = self._heard_at + GUARD_BEATS * self.terms.beat_s
+        silent_at = self._suspect_at + GUARD_S if self._suspect_at < NEVER else silent_at
         return min(self._ask_at, silent_at, NEVER if self._over_noted else self.until)
 
     # --- the guard ------------------------------------------------------------------------------------------------------------
@@ -202,7 +208,8 @@ class Leases:
         return self._tell_guard()
 
     def gone(self, event: GuardGone) -> list[Effect]:
-        was, self.guard, self._heard_at = self.guard, None, NEVER
+        was, self.guard = self.guard, None
+        self._heard_at = self._suspect_at = NEVER
         if was is None:
             return []
         self._kept_book = was.book
@@ -215,7 +222,7 @@ class Leases:
     def said(self, status: Status, now: float) -> list[Effect]:
         if self.guard is None:
             self._ask_at = now
-        self._heard_at = now
+        self._heard_at, self._suspect_at = now, NEVER
         self.guard, self._kept_book = status, status.book
         if status.n > self._n:  # the clock was set back
             self._n = status.n
@@ -251,7 +258,7 @@ class Witness:
             return None
         word = self._voter.asked(leader, plea, now)
         return (
-            ClbControl(verb=WORD, ok=False, reason=word)
+            ClbControl(verb=WORD, ok=False, reason=word, values=Word(plea.epoch, plea.n, self._voter.rise_above).values())
             if isinstance(word, str)
             else ClbControl(verb=WORD, values=word.values())
         )

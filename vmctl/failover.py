@@ -59,7 +59,7 @@ def _facts(row: Row, now: float) -> list[tuple[str, list[Cell]]]:
     if isinstance(storage, dict):
         facts.append(("storage", [Styled(str(storage["error"]), "red") if storage.get("error") else "readable"]))
     if row.get("strangers"):
-        text = f"{names_text(row['strangers'])}: on the bus, and not in `managers`; no leases are granted"
+        text = f"{names_text(row['strangers'])}: seen on the bus, and not in `managers`: nothing is restarted"
         facts.append(("strangers", [Styled(text, "red")]))
     facts.append(("protected", [names_text(row.get("protected") or [], 10) or "no VM (protect = yes in vms.ini)"]))
     if row.get("rescued"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from common.protocol import Control, Execute, FetchProp, GetProp, Value
@@ -30,6 +31,7 @@ class Acting:
         self._c = context
         self._asking = asking
         self._open: dict[str, _Open] = {}
+        self.fail_over: Callable[[str], str] = lambda vm: "no virtual machine is managed here"  # set by the owner
 
     def act(self, act: Act) -> list[tuple[str, str]]:
         """Carries the wishes out, in order. Returns (firing, outcome) when all is done already."""
@@ -44,6 +46,10 @@ class Acting:
         return over or self._maybe_over(act.firing)
 
     def _wish(self, act: Act, planned: Planned, firing: _Open) -> list[Progress]:
+        if planned.wish.verb == "failover":
+            if why := self.fail_over(str(planned.wish.arguments.get("vm", ""))):
+                raise Refused("refused", why)
+            return []
         kind, message, timeout_s = self._question(planned)
         words = planned.wish.targets
         names = self._asking.targets(words or ("all",))
@@ -81,7 +87,7 @@ class Acting:
             arguments = wish.arguments.get("arguments")
             verb = str(wish.arguments.get("verb", ""))
             return "control", Control(verb=verb, arguments=arguments if isinstance(arguments, dict) else {}), default_s
-        raise Refused("refused", f"this manager manages no virtual machine: {wish.verb} was not done")
+        raise Refused("refused", f"no such wish: {wish.verb} was not done")
 
     def ended(self, request: Request) -> list[tuple[str, str]]:
         """One of the requests is over."""

@@ -13,7 +13,7 @@ higher than every epoch known to us, to other managers, or to any client.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from common.bus.contract import Cause, View
@@ -38,6 +38,7 @@ class Leadership:
         self.leader = ""
         self.since: float | None = None
         self.view: View | None = None
+        self.witnessed: Callable[[], bool] = lambda: False  # is the witness on the bus with us? Set by the owner
         self.proved: Callable[[str], bool] = lambda address: True  # is it a manager's session? Set by the owner
         self._seniors: dict[str, float] | None = None  # who was there before us -> until when we wait for its proof
         self._token = ""  # of the epoch being written
@@ -62,7 +63,7 @@ class Leadership:
         """A view of group `managers`."""
         own, members = self._c.address, set(view.members)
         self.view = view
-        if own not in members or not view.primary:
+        if own not in members or not self._may_lead(view):
             return self.resign("the network is cut, and this side is not the primary one")
         if self._seniors is None:
             self._seniors = dict.fromkeys(sorted(members - {own}), self._c.now.mono + PROVE_S)
@@ -71,6 +72,27 @@ class Leadership:
             self.tell((GROUP_MANAGERS,), (GROUP_MANAGERS,))  # somebody may lead on the other side
         self._campaign()
         return ""
+
+    def _may_lead(self, view: View) -> bool:
+        """The bus's opinion of who is the primary part; of two managers the one that the witness is with may lead, too."""
+        return view.primary or self.witnessed()
+
+    def silent(self, addresses: Iterable[str], why: str) -> None:
+        """Who leads, or should, gives no sign of it, though it is on the bus: it is waited for no longer. What it has granted
+        runs out, and who acts is for the words of the managers to say."""
+        quiet = sorted(set(addresses) & (self._seniors or {}).keys())
+        if self.leading or self._seniors is None or not quiet:
+            return
+        for address in quiet:
+            del self._seniors[address]
+        self._c.note(f"manager {self.leader or 'of the bus'}: not waited for ({why})", "warning")
+        self._campaign()
+
+    def outbid(self, epoch: int) -> None:
+        """A voter has given its word to another for this epoch, or knows of it."""
+        if self.leading and self._c.epoch <= epoch <= self._c.epoch + EPOCH_JUMP_MAX:
+            self.highest = max(self.highest, epoch, self._c.epoch + 1)
+            self._rise()
 
     def yielded(self, address: str) -> None:
         """A manager cannot lead, because of its disk: it comes after all others, as if it had joined just now."""
@@ -96,7 +118,7 @@ class Leadership:
         return self.resign("the bus is down")
 
     def _campaign(self) -> None:
-        may = self.ready and self._seniors is not None and self.view is not None and self.view.primary
+        may = self.ready and self._seniors is not None and self.view is not None and self._may_lead(self.view)
         if not may or self.leading or self._token:
             return
         self._doubt()

@@ -104,7 +104,10 @@ class Manager:
         self.asking.task_ended = self._task_ended
         self.reign = Reign(self.context)
         self.failover = Watch(self.context, self.reign, self.peers.tell)
+        self.reign.outbid = self.leadership.outbid
+        self.leadership.witnessed = self._witnessed
         self.guarding = Guarding(self.failover, self.machines)
+        self.acting.fail_over = self.guarding.fail_over
         self.followers = Followers(self.context)
         self.engine = Engine(config.triggers, config, now, guard)
         self._acks: dict[str, _Ack] = {}
@@ -172,6 +175,7 @@ class Manager:
         self.acting.drop()
         self.machines.deposed()
         self.environments.deposed()
+        self.requests.deposed()
 
     def _evaluate(self, now: Moment) -> None:
         if self.reign.acting and not self._promoted:
@@ -252,6 +256,7 @@ class Manager:
             self.reign.asked(sender, address, control.arguments)
         elif control.verb == "lead":
             self._changed(self.leadership.heard_lead(sender, address, control.arguments))
+            self.reign.pleaded_at = self.context.now.mono
             if address not in self.peers.names and sender != self.context.name:
                 self.peers.greet_managers()  # after a cut network healed; its answer proves that the session is its own
         else:
@@ -320,6 +325,7 @@ class Manager:
         what = event.what
         if isinstance(what, Opened):
             self.context.address = what.name
+            self.reign.pleaded_at = self.context.now.mono
             # a bus that was restarted: clients come back later than we, and who fires before asks nobody
             self._fill(FILL_S + (self.context.config.bus.reconnect_max_s if self.roll.awaited else 0.0))
             self.context.note(f"bus: connected as {what.name}", part="bus")
@@ -370,15 +376,29 @@ class Manager:
         self._ticked = True
         self.keys.tick()
         self.leadership.tick()
+        self._doubt_leader()
         self.roll.tick()
         if self.reign.acting:
-            self.guarding.listed()
+            self.guarding.tick()
         self._ended(self.asking.progress(self.requests.due(now), self.acting))
         for token, ack in [(token, ack) for token, ack in self._acks.items() if now > ack.deadline]:
             del self._acks[token]
             why = "is not on disk yet" if self.context.address else "did not reach the bus"
             code = "store" if self.context.address else "bus-down"
             self.context.refuse(ack.call, Refused(code, f"the change {why}; look at it again before you repeat it"))
+
+    def _doubt_leader(self) -> None:
+        """A leader that hangs is on the bus as ever; its authority is over when it has asked for no words for so long."""
+        quiet = self.reign.quiet()
+        if quiet > 1 and not self.leadership.leading:
+            names = self.peers.names
+            leaders = {address for address, name in names.items() if name == self.leadership.leader}
+            silent_s = self.context.now.mono - self.reign.pleaded_at
+            self.leadership.silent(leaders if quiet <= 2 else names, f"no manager has asked for words for {silent_s:.0f} s")
+
+    def _witnessed(self) -> bool:
+        witness = self.context.farm.clients.get(self.context.config.failover.witness)
+        return witness is not None and bool(witness.address) and not self.reign.authority.alone
 
     def _unsent(self, event: Unsent) -> None:
         progress = self.requests.unsent(event.id, event.reason, self.context.now.mono)
@@ -497,6 +517,6 @@ _handlers: dict[type, Callable[[Manager, Any], None]] = {
     Reconfigured: Manager._reconfigured,
     NotReconfigured: Manager._not_reconfigured,
     FenceEnded: lambda manager, event: manager.failover.fence_ended(event),
-    StorageSeen: lambda manager, event: manager.failover.seen(event),
-    ClaimWritten: lambda manager, event: manager.failover.claim_written(event),
+    StorageSeen: lambda manager, event: manager.failover.claiming.looked(event),
+    ClaimWritten: lambda manager, event: manager.failover.claiming.written(event),
 }

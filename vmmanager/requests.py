@@ -48,6 +48,7 @@ class Request:
     firing: str = ""
     task: str = ""
     ended: bool = False
+    repeats: bool = True  # to a client that comes back on the bus
     waiting: int = 0  # targets still waiting
     ids: list[int] = field(default_factory=list)  # of all envelopes it went out in
 
@@ -161,12 +162,23 @@ class Requests:
                 progress += self._maybe_end(request)
         return progress
 
+    def deposed(self) -> None:
+        """safety: what was ordered in an earlier reign is never sent again: another leader has decided since."""
+        for request in self._open.values():
+            request.repeats = False
+
     def returned(self, name: str) -> list[Request]:
         """The client is back on the bus: what it should be sent again (commands only; they are answered from its record)."""
         again = []
         for request in self._open.values():
             target = request.targets.get(name)
-            if request.kind == "exec" and not request.ended and target is not None and target.state == "waiting":
+            if (
+                request.kind == "exec"
+                and request.repeats
+                and not request.ended
+                and target is not None
+                and target.state == "waiting"
+            ):
                 target.gone = False
                 again.append(request)
         return again

@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--folder", type=Path, default=images.CACHE / "lab", help="of the lab's files and logs")
     made.add_argument("--release", default="", help="of Debian, for the images; default: this machine's")
+    made.add_argument("--fences", action="store_true", help="with a fence device for every host")
     made.add_argument("--hosts", type=int, default=2, choices=range(1, network.HOSTS_MAX + 1))
     what = made.add_subparsers(dest="what", required=True)
     what.add_parser("build", help="build the images, and say what takes the room")
@@ -95,7 +96,7 @@ def _lab(options: argparse.Namespace) -> Iterator[Lab]:
     folder: Path = options.folder.absolute()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    with Lab(folder, built, options.hosts, say) as lab:
+    with Lab(folder, built, options.hosts, say, fences=options.fences) as lab:
         lab.up()
         yield lab
 

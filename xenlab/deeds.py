@@ -29,7 +29,7 @@ class Deeds:
         self._lab = lab
         self._head = HeadNode(lab)
         self._deeds: dict[str, Callable[[str], None]] = {
-            "kill": self._kill,
+            "kill": lambda host: lab.processes.kill(host),
             "start": self._start,
             "freeze": lambda host: lab.processes.signal(host, signal.SIGSTOP),
             "thaw": lambda host: lab.processes.signal(host, signal.SIGCONT),
@@ -68,10 +68,6 @@ class Deeds:
 
     def _number(self, host: str) -> int:
         return self._lab.names.index(host) + 1
-
-    def _kill(self, host: str) -> None:
-        """The power is gone."""
-        self._lab.processes.kill(host)
 
     def _start(self, host: str) -> None:
         """The power is back, or the machine has reset itself: it boots anew."""

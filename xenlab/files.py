@@ -48,6 +48,15 @@ local_keys = keys
 images = {images}
 """
 
+FENCES_INI = """\
+[power]
+agent = {agent}
+hosts = xen*,
+[[options]]
+plug = {{host}}
+sockets = {sockets}
+"""
+
 CLIENT_INI = """\
 [client]
 name = {name}
@@ -161,6 +170,14 @@ cmdline = "{words} host=old1 ip4={net}.103/{bits}"
 [[networks]]
 eth0 = xenbr0
 
+[safe1]
+memory = 96M
+image = tiny
+cmdline = "{words} host=safe1 ip4={net}.104/{bits} beat"
+protect = yes
+[[networks]]
+eth0 = xenbr0
+
 [big1]
 memory = 16G
 image = tiny
@@ -192,6 +209,10 @@ def common() -> str:
 
 def manager_ini(images: Path) -> str:
     return MANAGER_INI.format(name=MANAGER, common=common(), images=images)
+
+
+def fences_ini(agent: Path, sockets: Path) -> str:
+    return FENCES_INI.format(agent=agent, sockets=sockets)
 
 
 def vms_ini() -> str:

@@ -1,4 +1,7 @@
-"""The lab itself: bus and manager as processes here, Xen hosts in emulation, all in one network. Told what to do by up.py."""
+"""The lab itself: bus and manager as processes here, Xen hosts in emulation, all in one network.
+
+`fences`: with a fence device, by which a host may be switched off.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from common.keys import own_key, publish_local
 from provision import machine
 from provision.domu import DomU
 from provision.machine import Trusted
-from xenlab import files, network, remote
+from xenlab import fence_qemu, files, network, remote
 from xenlab.beats import Beats
 from xenlab.deeds import Deeds
 from xenlab.files import MANAGER
@@ -33,6 +36,7 @@ BOOT_S = 240.0  # 5 s on an idle machine; a loaded one may take twenty times tha
 CONNECT_S = 240.0
 ASK_S = 60.0
 PREFIX = "vmherd-xenlab-"
+AGENT = "fence_qemu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,16 @@ class Lab:
     """`folder`: all files of this lab, wiped before it starts. `memory_mib`: of each host. Use as a context manager."""
 
     def __init__(
-        self, folder: Path, images: Images, hosts: int, say: Callable[[str], None], memory_mib: int = MEMORY_MIB
+        self,
+        folder: Path,
+        images: Images,
+        hosts: int,
+        say: Callable[[str], None],
+        memory_mib: int = MEMORY_MIB,
+        *,
+        fences: bool = False,
     ) -> None:
+        self.fences = fences
         self.memory_mib = memory_mib
         self.folder = folder
         self.images = images
@@ -99,6 +111,8 @@ class Lab:
         manager = self.folder / "manager"
         (manager / "vms.ini").write_text(files.vms_ini())
         self._publish()
+        if self.fences:
+            self._write_fences(manager / "fences.ini")
         (manager / "vmmanager.ini").write_text(files.manager_ini(self.folder / "images"))
         (manager / "triggers.d").mkdir(exist_ok=True)
         self.processes.start("vmbus", [*program("vmbus"), "--listen", f"{network.MANAGER}:{network.PORT}"], manager)
@@ -107,6 +121,13 @@ class Lab:
         self.processes.start("vmmanager", [*program("vmmanager"), "--config", str(manager / "vmmanager.ini")], manager)
         self.processes.wait("the manager leads", lambda: self.socket.exists() and self.ask("status").get("leading"), START_S)
         self.say(f"bus and manager are up at {network.MANAGER}")
+
+    def _write_fences(self, path: Path) -> None:
+        agent = self.folder / AGENT
+        agent.write_text(f"#!/bin/sh\nexec {sys.executable} {fence_qemu.__file__}\n")
+        agent.chmod(0o700)
+        path.write_text(files.fences_ini(agent, self.sockets))
+        path.chmod(0o600)
 
     def _publish(self) -> None:
         """The diskless domains, as anybody publishes an image. Raises Failed."""
@@ -151,6 +172,8 @@ class Lab:
         )
 
     def start_host(self, name: str) -> None:
+        if self.fences:
+            self.processes.may_end(name)
         self.processes.start(name, command(self.guests[name]), self.folder)
 
     def wait_host(self, name: str) -> None:

@@ -37,6 +37,8 @@ def faults_of(one: EnvironmentConfig, section: Section) -> Iterator[Fault]:
         yield Fault(section.at("node"), f"{text} is none of ${', $'.join(PLACES)}")
     elif not {"vm", "host", "short"} & {*Template(one.node).get_identifiers()}:
         yield Fault(section.at("node"), f"{quoted(one.node)} would be the name of every VM (put $vm or $short into it)")
+    elif one.slots_per_host > 1 and not {"vm", "slot"} & {*Template(one.node).get_identifiers()}:
+        yield Fault(section.at("node"), f"the VMs on one host would have one name, and slots_per_host is {one.slots_per_host}")
 
 
 def faults_together(config: EnvironmentsConfig, head: Section, sections: Mapping[str, Section],

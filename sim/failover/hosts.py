@@ -172,6 +172,9 @@ class ClientDaemon(Process):
             self.box.world.log(self.name, note.text)
 
     def _start_guard(self, start: events.StartGuard) -> None:
+        if start.anew:
+            self.box.guard.kill()  # it is followed by another
+            return
         self.box.guard.wanted()
 
     def _to_guard(self, say: events.ToGuard) -> None:
@@ -212,8 +215,10 @@ class GuardDaemon(Process):
         if not self.alive:
             self.begin()
             now, kept = self.clock.mono, box.disk
-            until = kept.until if kept.boots == box.machine.boots else 0.0
-            self.core = Guard(Book(kept.names, kept.known, now), kept.terms, now, until=until, storage=box.world.has_storage)
+            same_boot = kept.boots in (0, box.machine.boots)
+            until = kept.until if same_boot else 0.0
+            book = Book(kept.names, kept.known, now) if same_boot else Book((), sorted({*kept.names, *kept.known}), now)
+            self.core = Guard(book, kept.terms, now, until=until, storage=box.world.has_storage)
             self.put(guarding.Tick())
         self._connect()
 
@@ -268,8 +273,8 @@ class GuardDaemon(Process):
 
     def _time(self, wanted_s: float) -> float:
         """What the device can be set to; 0: there is none."""
-        device_s = self.box.machine.watchdog.device_s
-        return max(wanted_s, device_s) if device_s < 0 else min(wanted_s, device_s) if device_s else 0.0
+        device = self.box.machine.watchdog
+        return min(max(wanted_s, device.least_s), device.most_s)
 
     def _arm(self, arm: guarding.Arm) -> None:
         if timeout_s := self._time(arm.timeout_s):
@@ -322,7 +327,7 @@ class GuardDaemon(Process):
                 error = "no leader knows this host there"
             elif mount.state == "full":
                 error = "no space is left"
-            elif mount.state == "good":
+            else:  # what is written arrives, whatever the cache shows: it is synced
                 storage.beats[box.name] = mark
             if self.life == life:
                 self.put_after(0.0, guarding.Looked(began, claim or 0, error))

@@ -17,6 +17,7 @@ from sim.failover.truth import Truth
 
 MIB = 1024 * 1024
 LIST_S = 0.05
+BROKEN_OFF_S = 5.0  # a migration whose source is gone
 NEVER = float("inf")
 Done = Callable[[str, Value], None]  # (error, result)
 State = Literal["running", "paused", "incoming", "dying", "crashed", "shutdown"]
@@ -46,9 +47,10 @@ class Dom:
 
 @dataclass(slots=True, eq=False)
 class Watchdog:
-    """`device_s`: what it can be set to at most; 0: there is none."""
+    """`least_s`, `most_s`: what it can be set to; 0 and 0: there is none."""
 
-    device_s: float = 60.0
+    least_s: float = 1.0
+    most_s: float = 60.0
     armed: bool = False
     timeout_s: float = 0.0
     fed: int = 0
@@ -97,7 +99,7 @@ class Machine:
 
     def _stop(self, why: str) -> None:
         self.say(why)
-        self.up, self.hung = False, False
+        self.up = self.hung = self.slow_xl = False
         self.boots += 1
         self.watchdog.armed = False
         self.watchdog.fed += 1
@@ -338,7 +340,13 @@ class Machine:
             if goes_on():
                 done(f"{vm} on {self.name}: the migration to {target} failed; it {'runs on here' if here else 'is gone'}", None)
 
+        def broken_off() -> None:
+            """The target sees at last that nothing comes any more."""
+            if other.domains.get(vm) is coming and coming.state == "incoming":
+                other._remove(vm, "")
+
         self.after(self.pace.migrate_s, moved)
+        other.after(self.pace.migrate_s + BROKEN_OFF_S, broken_off)
 
 
 def _native(dom: Dom) -> str:

@@ -64,6 +64,11 @@ class ManagerDaemon(Process):
     def leading(self) -> bool:
         return self.core is not None and self.core.leadership.leading
 
+    @property
+    def acts(self) -> bool:
+        """Has it authority now, by its own clock? A process that is stopped does nothing with it."""
+        return self.core is not None and self.core.reign.authority.held(self.clock.mono)
+
     def step(self, event: Any, now: Moment) -> list[Any]:
         assert self.core is not None
         return self.core.step(event, now)

@@ -72,7 +72,7 @@ def _until_all_run(story: Story, limit_s: float) -> list[str]:
     end = world.now + limit_s
     missing = world.all_run()
     while missing and world.now < end and not world.faults:
-        if all(story.excused(name) for name in missing) and world.leaders():
+        if all(story.excused(name) for name in missing) and world.acting():
             break
         world.wait(LOOK_S)
         missing = world.all_run()

@@ -85,7 +85,7 @@ class Story:
         """What the leader says of a VM; with a reason."""
         machines = self._machines()
         if machines is None:
-            return "nobody leads"
+            return "nobody has authority"
         status = machines.status(name)
         return f"{status.state} ({status.why})"
 
@@ -99,7 +99,7 @@ class Story:
         return bool(stays) and machines.status(name).state in ("stopped", "failed", "saved", "halted", "crashed", "paused")
 
     def _machines(self) -> Machines | None:
-        leaders = self._running().leaders()
+        leaders = self._running().acting()
         core = self._running().managers[leaders[0]].core if leaders else None
         return core.machines if core is not None else None
 
@@ -112,13 +112,14 @@ class Story:
     # --- the farm -------------------------------------------------------------------------------------------------------
 
     def _hosts(self, words: list[str]) -> None:
-        """hosts NAME ... [memory=MIB] [watchdog=SECONDS]: with a watchdog that can be set to so much; 0: with none."""
+        """hosts NAME ... [memory=MIB] [watchdog=LEAST-MOST]: seconds that its watchdog can be set to; 0: there is none."""
         names, options = _split(words)
         settings: dict[str, Any] = {}
         if "memory" in options:
             settings["memory_mib"] = int(options["memory"])
         if "watchdog" in options:
-            settings["watchdog_s"] = float(options["watchdog"])
+            least, _, most = options["watchdog"].partition("-")
+            settings["watchdog_s"] = (float(least), float(most or least))
         self.plan.hosts |= dict.fromkeys(names, settings)
 
     def _managers(self, words: list[str]) -> None:
@@ -146,9 +147,8 @@ class Story:
     def _fence(self, words: list[str]) -> None:
         """fence NAME HOST ... [timeout=SECONDS]; the order is the order of levels."""
         (name, *hosts), options = _split(words)
-        device = FenceConfig(
-            name, Where("fences.ini"), agent="fence_sim", hosts=tuple(hosts), timeout_s=float(options.get("timeout", 30))
-        )
+        timeout_s = float(options.get("timeout", 30))
+        device = FenceConfig(name, Where("fences.ini"), agent="fence_sim", hosts=tuple(hosts), timeout_s=timeout_s)
         self.plan.fences = (*self.plan.fences, device)
 
     def _settings(self, words: list[str]) -> None:
@@ -186,7 +186,7 @@ class Story:
         for each in world.plan.vms:
             where = world.truth.running(each.name)
             self._say(f"{each.name} runs on {where}" if where else f"{each.name} runs nowhere")
-        self._say(f"{' and '.join(world.leaders()) or 'nobody'} leads")
+        self._say(f"{' and '.join(world.acting()) or 'nobody'} has authority")
 
     def _vmctl(self, words: list[str]) -> None:
         world = self._running()

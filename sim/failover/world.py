@@ -9,7 +9,7 @@ from typing import Any
 
 from common.config.model import FailoverConfig, FenceConfig, ManagerConfig, VmConfig, VmsConfig, Where
 from common.envelope import Role
-from common.leasewords import LEASE, WORDS
+from common.leasewords import LEASE
 from common.protocol import Control, Execute, Message
 from sim.failover.bus import Bus
 from sim.failover.hosts import HostBox
@@ -21,7 +21,6 @@ from sim.failover.timeline import Timeline
 from sim.failover.truth import Truth
 
 STORAGE = Path("/shared")
-AS_LEADER = ("lead", LEASE, WORDS)
 Log = Callable[[float, str, str], None]
 
 
@@ -67,7 +66,8 @@ class World:
 
     def _host(self, name: str, settings: dict[str, Any]) -> HostBox:
         box = HostBox(self, name, memory_mib=int(settings.get("memory_mib", 8192)), witness=name == self.plan.witness)
-        box.machine.watchdog.device_s = float(settings.get("watchdog_s", 60.0))
+        dog = box.machine.watchdog
+        dog.least_s, dog.most_s = settings.get("watchdog_s", (dog.least_s, dog.most_s))
         return box
 
     def _config(self, name: str) -> ManagerConfig:
@@ -104,14 +104,18 @@ class World:
         return box.machine
 
     def check_epoch(self, manager: str, message: Message, epoch: int) -> None:
-        """Whoever speaks as a leader does so under an epoch that only rises, and that is nobody else's."""
-        if not isinstance(message, Execute) and not (isinstance(message, Control) and message.verb in AS_LEADER):
+        """Whoever acts as a leader does so under an epoch that only rises, and that is nobody else's."""
+        if not isinstance(message, Execute) and not (isinstance(message, Control) and message.verb == LEASE):
             return
         before, owner = self._epochs.get(manager, 0), self._reigns.setdefault(epoch, manager)
         if epoch < before or owner != manager:
-            self.faults.append(f"{manager} LEADS UNDER EPOCH {epoch}, after {before}; it is {owner}'s")
+            self.faults.append(f"{manager} ACTS UNDER EPOCH {epoch}, after {before}; it is {owner}'s")
             self.log("truth", self.faults[-1])
         self._epochs[manager] = epoch
+        acting = [name for name, each in self.managers.items() if each.acts]
+        if len(acting) > 1:
+            self.faults.append(f"{' and '.join(acting)} HAVE AUTHORITY AT ONCE")
+            self.log("truth", self.faults[-1])
 
     # --- time and operators ---------------------------------------------------------------------------------------------
 
@@ -125,10 +129,17 @@ class World:
     def leaders(self) -> list[str]:
         return [name for name, manager in self.managers.items() if manager.alive and manager.leading]
 
+    def acting(self) -> list[str]:
+        return [name for name, manager in self.managers.items() if manager.acts]
+
     def ask(self, op: str, args: dict[str, Any], manager: str = "", who: str = "alice") -> int:
         """vmctl on one manager: the one named, else the one that leads. The number under which it is answered."""
         self._call += 1
-        names = [manager] if manager else (self.leaders() or [name for name, each in self.managers.items() if each.alive])
+        names = (
+            [manager]
+            if manager
+            else (self.acting() or self.leaders() or [name for name, each in self.managers.items() if each.alive])
+        )
         for name in names[:1]:
             self.managers[name].ask(self._call, op, args, who)
         return self._call

@@ -65,6 +65,8 @@ TALKS: dict[str, Talk] = {
     **{f"vmmanager/vms/{name}.py:say": Talk((1,), 2) for name in ("machines", "dispatch", "emptying", "answers")},
     "vmmanager/environments/keeping.py:note": SILENT,
     **{f"vmmanager/environments/{name}.py:say": Talk((1,), 2) for name in ("keeping", "answers")},
+    "vmmanager/failover/watch.py:note": SILENT,
+    **{f"vmmanager/failover/{name}.py:say": Talk((1,), 2) for name in ("watch", "claiming", "fences", "answers")},
     "vmclient/client.py:say(...)": Talk((0,), 1),
     "vmclient/client.py:stop": Talk((0,), frame="stopping: <>"),
     "vmclient/trust.py:_say": Talk((0,), 1),
@@ -76,6 +78,7 @@ TALKS: dict[str, Talk] = {
 # (file, the text as it stands there) -> (file, function) that makes the sentences.
 MADE_IN: dict[tuple[str, str], tuple[str, str]] = {
     ("vmmanager/environments/keeping.py", "sentence"): ("vmmanager/environments/breakers.py", "pause"),
+    ("vmmanager/failover/watch.py", "sentence"): ("vmmanager/failover/hosts.py", "become"),
     ("vmclient/host.py", "sentence"): ("vmclient/properties.py", "_sentence"),
     ("vmclient/client.py", "text"): ("vmclient/client.py", "needs_restart"),
 }

@@ -40,6 +40,10 @@ def test_the_vms_of_a_host_that_dies_run_elsewhere(made: Guarded) -> None:
     made.farm.start_client(host)
     made.wait_state(host, "online")
     assert made.runs("mail1") == [other]
+    said = made.farm.ask("m1", "vm-why", name="mail1")
+    assert f"before its last restart it ran on: {host}" in said["said"]
+    assert made.farm.vmctl("m1", "ha", "failback").out == "move back: mail1\n"
+    made.wait_runs("mail1", on=host)
 
 
 FENCE_SH = """\
@@ -144,3 +148,50 @@ def test_a_second_manager_takes_over_and_a_minority_does_nothing(made: Guarded) 
     assert not made.farm.ask(last, "ha-status")["acting"]
     with pytest.raises(Failure, match="it has no authority: 1 of 3 have given their word, 2 are needed"):
         made.farm.ask(last, "vm-stop", names=["mail1"])
+
+
+def test_with_storage_a_dead_bus_stops_nothing_and_a_dead_host_is_claimed(made: Guarded) -> None:
+    storage = made.farm.folder / "storage"
+    storage.mkdir()
+    made.manager("m1", vms=VM.format(name="mail1"), failover=f"storage = {storage}\n")
+    for name in ("xen1", "xen2"):
+        made.host(name, f"watchdog = sim\nstorage = {storage}\n")
+    host = made.wait_runs("mail1")
+    rows = made.farm.wait("the hosts say that they have storage", lambda: _with_storage(made))
+    assert [row["state"] for row in rows] == ["online", "online"]
+    made.farm.stop("vmbus")
+    time.sleep(5.0)  # lease and stop have passed
+    assert made.runs("mail1") == [host]
+    made.farm.start_bus()
+    made.wait_runs("mail1", on=host)
+    made.wait_state(host, "online")
+    made.die(host)
+    made.wait_runs("mail1", off=host)
+    states = [text.partition(" (")[0] for text in made.farm.texts("m1", "failover") if text.startswith(f"host {host}: ")]
+    assert states[-4:] == [
+        f"host {host}: {step}" for step in ("online -> silent", "silent -> lost", "lost -> claimed", "claimed -> dead")
+    ]
+
+
+def _with_storage(made: Guarded) -> list[dict[str, object]]:
+    rows = [row for row in made.farm.ask("m1", "ha-status")["hosts"] if row["storage"]]
+    return rows if len(rows) == len(made.hosts) else []
+
+
+def test_of_two_managers_one_goes_on_with_a_witness(made: Guarded) -> None:
+    names = ("m1", "m2")
+    for name in names:
+        made.manager(name, names, vms=VM.format(name="mail1"), failover="witness = head1\n")
+    made.farm.client("head1", start=False)
+    path = made.farm.folder / "head1" / "vmclient.ini"
+    path.write_text(path.read_text() + "[failover]\nwitness = yes\n")
+    made.farm.start_client("head1")
+    for name in ("xen1", "xen2"):
+        made.host(name)
+    made.m = str(made.farm.wait("one acts", lambda: next((n for n in names if made.farm.ask(n, "ha-status")["acting"]), "")))
+    host = made.wait_runs("mail1")
+    made.farm.kill(made.m)
+    made.m = next(name for name in names if name != made.m)
+    made.farm.wait("the other one acts", lambda: made.farm.ask(made.m, "ha-status")["acting"])
+    made.die(host)
+    made.wait_runs("mail1", off=host)

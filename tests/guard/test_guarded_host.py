@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,13 +107,25 @@ def test_a_guard_that_is_killed_is_followed_by_another(start: Start) -> None:
 
 
 def test_a_guard_that_hangs_is_replaced_before_the_watchdog_resets_the_host(start: Start) -> None:
-    host, leader = start("watchdog = sim", terms=PATIENT)
+    host, leader = start("watchdog = sim", terms=replace(PATIENT, watchdog_s=8.0))
     guard = host.guard()
     assert guard is not None
     guard.suspend()
     until(lambda: host.guard() not in (None, guard), "no other guard")
     leader.ask_with(lambda ask: ask.protected == ("mail1",) and ask.armed, "the new guard does not know")
-    time.sleep(PATIENT.watchdog_s + 1.0)
+    time.sleep(9.0)
+    assert host.domains() == ["mail1"]
+
+
+def test_a_client_that_finds_a_hanging_guard_starts_another(start: Start) -> None:
+    host, leader = start(terms=replace(PATIENT, lease_s=20.0))
+    guard = host.guard()
+    assert guard is not None
+    guard.suspend()
+    host.kill()
+    host.start()
+    leader.ask_with(lambda ask: ask.protected == ("mail1",), "the new guard does not know")
+    assert host.guard() not in (None, guard)
     assert host.domains() == ["mail1"]
 
 

@@ -234,6 +234,21 @@ def test_when_the_lease_ends_what_starts_a_protected_vm_is_stopped() -> None:
     assert not host.found(Abort)
 
 
+def test_a_guard_that_hangs_is_replaced_but_not_because_the_client_slept() -> None:
+    host = Guarded()
+    host.lease()
+    host.after(60.0)  # the client was held up; what the guard said meanwhile comes now
+    assert not host.found(StartGuard)
+    host.guard()
+    host.after(TERMS.beat_s)
+    host.guard()
+    for _ in range(30):
+        host.until_wake()
+        if host.found(StartGuard):
+            break
+    assert host.found(StartGuard) == [StartGuard(anew=True)]
+
+
 def test_what_was_asked_before_the_machine_slept_brings_no_lease_after_it() -> None:
     host = Guarded()
     host.grant()

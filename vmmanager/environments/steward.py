@@ -123,8 +123,8 @@ def _serving(slot: Slot, slip: Slip, sight: Sight, limits: Limits, now: float, s
         slip.why = f"not known whether it takes jobs: {sight.known}"
     elif sight.node is None:
         slip.why = UNKNOWN_NODE
-    elif sight.node.state in ("draining", "drained"):
-        if REASON in sight.node.note:
+    elif sight.node.state in ("draining", "drained", "down"):
+        if REASON in sight.node.note:  # ours, and taken back; what an administrator did by hand is left alone
             _tell("resume", slot, slip, now, step, again_s=AGAIN_S)
         slip.why = f"the batch system sends it no jobs: {sight.node.note or sight.node.state}"
     elif sight.node.state not in READY:

@@ -45,7 +45,7 @@ def status(manager: Manager, asked: Asked) -> None:
             else None,
             "grace_left": max(0.0, watch.started + manager.context.config.failover.grace_s - now),
             "storm": sorted(restraint.storm),
-            "storage": None if manager.context.config.failover.storage is None else {"error": watch.claims.error or None},
+            "storage": {"error": watch.claiming.seen.error or None} if manager.context.config.failover.storage else None,
             "protected": sorted(vm.name for vm in manager.context.config.vms if vm.protect),
             "rescued": sorted(name for name, record in manager.machines.records.items() if record.rescued),
             "hosts": [_host_row(manager, host) for _, host in sorted(watch.hosts.items())],
@@ -235,30 +235,10 @@ def _host(manager: Manager, asked: Asked) -> Host:
 
 def failback(manager: Manager, asked: Asked) -> None:
     """What was restarted elsewhere goes back to where it ran."""
-    m, name = manager.machines, word(asked, "name")
-    wished, left = [], {}
-    for vm, record in sorted(m.records.items()):
-        if not record.home or (name and record.home != name):
-            continue
-        if why := why_not_back(manager, vm):
-            left[vm] = why
-        else:
-            m.dispatch.wish("migrate", vm, asked.who, only=record.home)
-            wished.append(vm)
-    manager.context.record("request", name or "all", f"failback of {len(wished)} VMs", None, asked.who)
-    manager.context.reply(asked.call, {"moving": wished, "left": left})
-
-
-def why_not_back(manager: Manager, vm: str) -> str:
-    m = manager.machines
-    record, now = m.records[vm], m.status(vm)
-    if vm in m.tasks.by_vm:
-        return "something else is being done with it"
-    if now.state != "running":
-        return f"it is {now.state}"
-    if why := m.seen.why_unknown(record.home, manager.context.now.wall):
-        return f"{record.home} {why}"
-    return ""
+    name = word(asked, "name")
+    moving, left = manager.guarding.fail_back(asked.who, name)
+    manager.context.record("request", name or "all", f"failback of {len(moving)} VMs", None, asked.who)
+    manager.context.reply(asked.call, {"moving": moving, "left": left})
 
 
 OPERATIONS: dict[str, tuple[Run, bool]] = {

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from common.config.model import VmConfig
 from common.leases import restart_after_grant_s
-from vmmanager.failover.hosts import PROVED
+from vmmanager.failover.hosts import PROVED, SUSPECT, Host
 from vmmanager.failover.proof import covers
 from vmmanager.failover.watch import Watch
+from vmmanager.vms.dispatch import NOBODY
 from vmmanager.vms.protection import Protection
+from vmmanager.vms.records import Record
 
 if TYPE_CHECKING:
     from vmmanager.vms.machines import Machines
@@ -33,8 +35,16 @@ class Guarding(Protection):
             return False
         if covers(known.proof) == "all":
             return True
-        record = self._m.records.get(vm)  # safety: the end of a lease stops only what the host knows to be protected
-        return vm in known.book or (record is not None and record.protected)
+        return self._noted(known, vm)
+
+    def _noted(self, host: Host, vm: str) -> bool:
+        """safety: the end of a lease stops only what the host knows to be protected: by its own word since the VM last moved,
+        or because the order to start it was one that a host notes first."""
+        record, now = self._m.records.get(vm), self._w.context.now
+        if record is not None and record.noted_on == host.name:
+            return True
+        asked_at = now.wall - (now.mono - host.asked_at)
+        return vm in host.book and (record is None or asked_at > record.moved_at)
 
     def proof(self, host: str) -> str:
         known = self._w.hosts.get(host)
@@ -49,8 +59,8 @@ class Guarding(Protection):
             return f"it may be on {host}, which this leader has not heard"
         if why := self._not_yet(vm):
             return why
-        if strangers := self._w.reign.strangers():
-            return f"manager {strangers[0]} is on the bus, and `managers` of {self._w.context.name} does not name it"
+        if why := self._w.reign.why_not_alone():
+            return why
         record = self._m.records.get(vm.name)
         if record is not None and record.rescued and self._w.restraint.disarmed:
             return f"fail-over is disarmed by {self._w.restraint.disarmed_by}"
@@ -124,8 +134,67 @@ class Guarding(Protection):
         if self._m.leading:
             self._w.unheard -= {host for host in self._w.unheard if self._m.seen.fresh(host)}
 
-    def listed(self) -> None:
-        """Hosts without leases come back by their lists alone."""
+    def fail_over(self, name: str) -> str:
+        """A trigger wants the VM to run elsewhere, its host being gone. Why nothing more is done for it than is done anyway;
+        empty: a fence device is at work, it is started now, or it runs. safety: a wish is no proof."""
+        vm, record = self._m.definitions.get(name), self._m.records.get(name) or Record(name)
+        if vm is None:
+            return f"no VM is called {name}"
+        status = self._m.status(name)
+        if status.state in ("running", "starting", "waiting"):
+            return ""
+        if status.state == "stopped":
+            if name not in self._m.tasks.by_vm:
+                self._m.dispatch.wish("start", name, NOBODY)
+            return ""
+        for place in record.places:
+            host = self._w.hosts.get(place)
+            if host is None or host.state not in SUSPECT:
+                return f"{name} is {status.state}: {status.why}"
+            if why := self._w.why_not(host):
+                return f"{place}: {why}"
+            if host.state != "fencing" and not self._w.fences.begin(host, "a trigger"):
+                return f"{place} is {host.state}, and no fence device is for it: {host.told or 'it is waited for proof'}"
+        return ""
+
+    def tick(self) -> None:
+        """Hosts without leases come back by their lists alone; VMs go back where the file says so."""
+        self._listed()
+        settings = self._w.context.config.failover
+        if settings.failback == "auto" and self._m.leading:
+            homes = sorted({record.home for record in self._m.records.values() if record.home})
+            for home in [home for home in homes if self._back_for_s(home) >= settings.failback_hold_s]:
+                self.fail_back(NOBODY, home)
+
+    def _back_for_s(self, host: str) -> float:
+        known = self._w.hosts.get(host)
+        return self._w.now - known.since if known is not None and known.state == "online" else -1.0
+
+    def fail_back(self, by: str, home: str = "") -> tuple[list[str], dict[str, str]]:
+        """VMs that were restarted elsewhere: those that move back now, and why others do not. `home`: only to this host."""
+        moving: list[str] = []
+        left: dict[str, str] = {}
+        for name, record in sorted(self._m.records.items()):
+            if not record.home or (home and record.home != home):
+                continue
+            if why := self._why_not_back(name, record):
+                left[name] = why
+                continue
+            self._m.dispatch.wish("migrate", name, by, only=record.home)
+            record.home = ""  # one try: what the operator finds somewhere else afterwards he may move by hand
+            self._m.changed(record)
+            moving.append(name)
+        return moving, left
+
+    def _why_not_back(self, name: str, record: Record) -> str:
+        if name in self._m.tasks.by_vm:
+            return "something else is being done with it"
+        if (state := self._m.status(name).state) != "running":
+            return f"it is {state}"
+        why = self._m.seen.why_unknown(record.home, self._w.context.now.wall)
+        return f"{record.home} {why}" if why else ""
+
+    def _listed(self) -> None:
         for name, host in sorted(self._w.hosts.items()):
             if host.state == "dead" and not host.leased and self._m.seen.fresh(name):
                 self._w.heard_without_lease(host)

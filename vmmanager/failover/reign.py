@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from common.config.model import ManagerConfig
+from common.leases import mute_s
 from common.leasewords import WORD, WORDS
 from common.protocol import GROUP_MANAGERS, ClbControl, Control
-from common.words import Plea, Word
+from common.words import Plea, Voter, Word
 from vmmanager.context import Context
 from vmmanager.failover.authority import Authority
+
+SAID_AFTER = 1.5  # times as long as a voter may have to keep silent
 
 
 def voters_of(config: ManagerConfig) -> tuple[str, ...]:
@@ -27,23 +31,33 @@ class Reign:
         config = context.config
         self.authority = Authority(config.name, voters_of(config), config.failover.terms, context.now.mono)
         self.acting = False
+        self._started = context.now.mono
+        self._strangers: set[str] = set()
+        self.pleaded_at = context.now.mono  # when another manager asked last, or began to lead
+        self.outbid: Callable[[int], None] = lambda epoch: None  # told an epoch above which we must rise; set by the owner
+        self._silent_until = float("inf")  # a reign that has no authority by then says so, once
 
     def loaded(self, epoch: int) -> None:
-        self.authority.voter.heard_epoch(epoch)
+        """The highest epoch on our disk: to that reign we may have given our word."""
+        self.authority.voter = Voter(self._started, mute_s(self._c.config.failover.terms), epoch)
 
     def look(self, epoch: int | None) -> None:
         """`epoch`: of the reign that this manager leads; None: it does not lead. Asks for words, and sees what came of it."""
         now = self._c.now.mono
+        self.strangers()
         if epoch is None:
             if self.authority.epoch and (plea := self.authority.end()):
                 self._say(plea)
         else:
+            if epoch != self.authority.epoch and not self.authority.alone:
+                self._silent_until = now + SAID_AFTER * self.authority.voter.mute_s
             self.authority.begin(epoch, now)
             if plea := self.authority.ask(now):
                 self._say(plea)
         held = self.authority.held(now)
-        if held != self.acting:
+        if held != self.acting or (epoch is not None and not held and now >= self._silent_until):
             self.acting = held
+            self._silent_until = float("inf")
             self._note(epoch)
 
     def _note(self, epoch: int | None) -> None:
@@ -67,6 +81,7 @@ class Reign:
         plea = Plea.of(arguments)
         if plea is None or leader == self._c.name:
             return
+        self.pleaded_at = self._c.now.mono
         if plea.over:
             self.authority.voter.freed(leader, plea.epoch)
             return
@@ -74,19 +89,34 @@ class Reign:
         if isinstance(word, Word):
             answer = ClbControl(verb=WORD, values=word.values())
         else:
-            answer = ClbControl(verb=WORD, ok=False, reason=word, values=Word(plea.epoch, plea.n).values())
+            answer = ClbControl(
+                verb=WORD, ok=False, reason=word, values=Word(plea.epoch, plea.n, self.authority.voter.rise_above).values()
+            )
         self._c.send(answer, (leader,), (address,))
 
     def answered(self, voter: str, answer: ClbControl) -> None:
         word = Word.of(answer.values)
         if not answer.ok:
             self.authority.answered(voter, answer.reason or "it gave none")
+            if word is not None and word.epoch == self.authority.epoch <= word.before and voter in self.authority.voters:
+                self.outbid(word.before)
         elif word is not None:
             self.authority.answered(voter, word)
 
+    def quiet(self) -> float:
+        """So many times as long as a voter keeps its word nobody has asked for ours."""
+        return 0.0 if self.authority.alone else (self._c.now.mono - self.pleaded_at) / self.authority.voter.mute_s
+
     def strangers(self) -> list[str]:
-        """Managers on the bus that the majority is not counted of."""
-        return [name for name in self._c.farm.managers if name not in self.authority.voters]
+        """Managers that were on the bus since we started, and that the majority is not counted of. Cut off from us such a one
+        acts as well."""
+        self._strangers |= set(self._c.farm.managers) - set(self.authority.voters)
+        return sorted(self._strangers)
+
+    def why_not_alone(self) -> str:
+        """safety: the majority must be one of all managers."""
+        strangers = self.strangers()
+        return f"manager {strangers[0]} was on the bus, and `managers` of {self._c.name} does not name it" if strangers else ""
 
     def next_wake(self) -> float:
         return min(self.authority.next_wake(), self.authority.until() if self.acting else float("inf"))

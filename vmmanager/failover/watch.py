@@ -14,11 +14,11 @@ from common.leases import Terms, lease_over_s
 from common.leasewords import LEASE, Ask, Grant, terms_of
 from common.protocol import GROUP_CLIENTS, Control, Value
 from vmmanager.context import Context
-from vmmanager.events import ClaimWritten, FenceEnded, LookAtStorage, Persist, StorageSeen, WriteClaim
-from vmmanager.failover.claims import Claims
+from vmmanager.events import FenceEnded, Persist
+from vmmanager.failover.claiming import Claiming
 from vmmanager.failover.fences import Fences
 from vmmanager.failover.hostleases import HostLeases
-from vmmanager.failover.hosts import PROVED, SUSPECT, UP, Host, Proof, State, host_of
+from vmmanager.failover.hosts import PROVED, SUSPECT, Host, Proof, State, host_of
 from vmmanager.failover.proof import NEVER, by_time
 from vmmanager.failover.reign import Reign
 from vmmanager.failover.restraint import LATE_BEATS, Restraint
@@ -27,7 +27,6 @@ SILENT_BEATS = 3
 TABLE = "lease"
 FARM_ROW = ("fact", "failover")
 TOKEN = "lease:"
-CLAIMS_PER_REIGN = 1_000_000  # a claim's number is its epoch's times this, and rises
 JUDGE_S, JUDGE_BEATS = 0.5, 0.25  # all hosts are looked at so often, whichever is sooner
 INVITE_S = 60.0  # a host with a hypervisor that asks for no lease is told the terms so often
 
@@ -43,18 +42,15 @@ class Watch:
         self._tell = tell
         self.hosts: dict[str, Host] = {}
         self.leases = HostLeases(self.hosts, context.config.failover.terms)
-        self.claims = Claims(context.config.failover.terms)
         self.restraint = Restraint()
         self.fences = Fences(self)
+        self.claiming = Claiming(self)
         self.since = NEVER  # monotonic: since when this manager acts
         self.started = context.now.mono
         self.unheard: set[str] = set()  # hosts that may have what the leader before ordered, and could not tell
         self.heard_reign = 0  # whose decisions we know
         self._reigned = 0  # the last reign of our own
-        self._writing: dict[str, int] = {}  # claims on their way to the storage
-        self._look_at = NEVER
         self._judge_at = -NEVER
-        self._looking = False
         self._invited: dict[str, float] = {}
         self.may_have: Callable[[str], bool] = lambda host: True
         self.names: Callable[[], Mapping[str, tuple[str, ...]]] = dict
@@ -105,7 +101,7 @@ class Watch:
         """The leader's rows take the place of ours."""
         theirs = [row for row in rows if row[0] == TABLE or row[:2] == FARM_ROW]
         for name in sorted(self.hosts.keys() - {key for table, key, _ in theirs if table == TABLE}):
-            self._keep(TABLE, name, Host(name).row())
+            self._keep(TABLE, name, {**self.hosts[name].row(), "state": "unknown"})  # a proof that nobody else knows is none
         for table, key, value in theirs:
             self._keep(table, key, value)
 
@@ -149,10 +145,12 @@ class Watch:
         knows_dead = is_same or authority.alone or authority.before <= self.heard_reign
         self.since, self._reigned = now, authority.epoch
         self.heard_reign = max(self.heard_reign, authority.epoch)
-        self.unheard = {name for name, host in self.hosts.items() if host.leased}
+        self.unheard.clear()
         for host in self.hosts.values():
             if host.state in PROVED and knows_dead:
                 continue
+            if host.leased:
+                self.unheard.add(host.name)
             if host.state != "unknown":
                 self._move(host, "unknown", "this manager leads now")
             host.claim, host.claim_at, host.claim_seen_at = 0, NEVER, -NEVER
@@ -162,7 +160,7 @@ class Watch:
                 host.noting = self.host_changed(host)
             if now - host.asked_at < self.leases.terms.lease_s:
                 self._heard(host)
-        self._look_at = now
+        self.claiming.took_over()
         self._invited.clear()
         self.farm_changed()
 
@@ -176,7 +174,7 @@ class Watch:
         terms = self.context.config.failover.terms
         if terms != self.leases.terms:
             self.leases.told(self.leases.terms)
-            self.leases.terms = self.claims.terms = terms
+            self.leases.terms = self.claiming.seen.terms = terms
             if self.acting:
                 self.farm_changed()
 
@@ -206,7 +204,7 @@ class Watch:
             self._move(host, "returned", "it asks again")
         elif host.state in ("unknown", "silent", "lost", "claimed"):
             self._move(host, "online", "it asks")
-            self._withdraw(host)
+            self.claiming.withdraw(host)
         if host.state == "returned" and not host.book:  # safety: nothing is left there of what may run elsewhere now
             self._back(host, "it has nothing left from before")
 
@@ -219,50 +217,10 @@ class Watch:
     def _back(self, host: Host, why: str) -> None:
         self._move(host, "online", why)
         host.proof, host.proved_by = "", ""
-        self._withdraw(host)
+        self.claiming.withdraw(host)
         host.noting = self.host_changed(host)
         self.restraint.confirmed -= {host.name}
         self.proved(host.name)
-
-    def seen(self, event: StorageSeen) -> None:
-        self._looking = False
-        old = self.claims.error
-        self.claims.looked(event.began, event.beats, event.claims, event.error)
-        if self.claims.error != old:
-            text = f"not readable: {event.error}" if event.error else "readable"
-            self.context.note(f"storage of fail-over: {text}", "warning" if event.error else "info", "failover")
-        if event.error or not self.acting:
-            return
-        for name in sorted(event.beats.keys() - self.hosts.keys()):  # it lives by its storage, and we know nothing of it
-            host = self.hosts[name] = Host(name, since=self.now, leased=True, storage=True)
-            host.over_at = self.since + lease_over_s(self.terms)
-            self.unheard.add(name)
-        for name, host in sorted(self.hosts.items()):
-            self._look_at_claim(host, event.claims.get(name), event.began)
-
-    def _look_at_claim(self, host: Host, lying: int | None, began: float) -> None:
-        if host.name in self._writing:
-            return
-        if host.state == "claimed" and host.claim_at != NEVER:
-            if lying == host.claim:
-                host.claim_seen_at = began
-            else:
-                self._move(host, "lost", "the claim does not lie there any more")
-                host.claim, host.claim_at = 0, NEVER
-        elif not host.claim and lying != 0 and (lying is None or host.state in UP):
-            self._write(host, 0)  # where none lies the host does not see the storage that we see, and says that it has none
-
-    def claim_written(self, event: ClaimWritten) -> None:
-        host = self.hosts.get(event.host)
-        if self._writing.get(event.host) == event.number:
-            del self._writing[event.host]
-        if host is None or not self.acting:
-            return
-        if event.error:
-            self.context.note(f"host {host.name}: cannot write the claim: {event.error}", "warning", "failover")
-        elif event.number and event.number == host.claim:
-            host.claim_at = self.now  # safety: from when it surely lay there
-            host.claim_seen_at = -NEVER
 
     def fence_ended(self, event: FenceEnded) -> None:
         self.fences.ended(event)
@@ -279,7 +237,7 @@ class Watch:
             for _, host in sorted(self.hosts.items()):
                 self._judge(host)
             self._invite()
-        self._look_at_storage()
+        self.claiming.look()
         if grant := self.leases.grant(self.now, self._may_be_granted, self.names):
             self._send(grant)
             if any(self.hosts[name].lapsed for name in grant.hosts):
@@ -287,7 +245,7 @@ class Watch:
 
     def _may_be_granted(self, host: Host) -> bool:
         """safety: only to whom nothing stands against."""
-        if host.state != "online" or host.noting or self.reign.strangers():
+        if host.state != "online" or host.noting:
             return False
         return host.noted_at == -NEVER or self.reign.authority.since(host.noted_at)
 
@@ -339,6 +297,8 @@ class Watch:
 
     def why_not(self, host: Host) -> str:
         """Why nothing is done about it; empty where something may be."""
+        if why := self.reign.why_not_alone():
+            return why
         return self.restraint.why_not(
             now=self.now,
             grace_until=self.started + self.context.config.failover.grace_s,
@@ -351,14 +311,13 @@ class Watch:
             self._tell_why(host, why)
             return
         may_have = self.may_have(host.name)
-        lives = host.storage and self.claims.readable(self.now) and not self.claims.is_silent(host.name, self.now)
-        if host.state != "fencing" and may_have and not lives and self.fences.begin(host, "vmherd"):
+        if host.state != "fencing" and may_have and not self.claiming.lives(host) and self.fences.begin(host, "vmherd"):
             return
         if host.state == "lost" and host.storage:
-            if not self.claims.is_silent(host.name, self.now):
-                self._tell_why(host, self.claims.why(host.name, self.now))
+            if why := self.claiming.why_not(host):
+                self._tell_why(host, why)
                 return
-            self._claim(host)
+            self.claiming.claim(host)
         proof = by_time(host, self.terms, may_have=may_have, trust=failover.without_watchdog == "trust")
         if host.state in ("lost", "claimed", "fencing") and self.now >= proof.at:
             self._dead(host, "time", proof.why)
@@ -387,45 +346,15 @@ class Watch:
         self._move(host, new, why)
 
     def _move(self, host: Host, new: State, why: str) -> None:
-        text = host.become(new, why, self.now)
-        self.say(host.name, text, "info" if new in ("online", "unknown", "returned") else "warning")
+        sentence = host.become(new, why, self.now)
+        self.say(host.name, sentence, "info" if new in ("online", "unknown", "returned") else "warning")
 
     def say(self, subject: str, text: str, level: Any = "info", who: str = "") -> None:
         """Into the log and the history."""
         self.context.note(text, level, "failover")
         self.context.record("failover", subject, text, None, who)
 
-    # --- the storage ----------------------------------------------------------------------------------------------------
-
-    def _look_at_storage(self) -> None:
-        folder = self.context.config.failover.storage
-        if folder is None or self._looking or self.now < self._look_at:
-            return
-        self._looking, self._look_at = True, self.now + self.leases.terms.beat_s
-        self.context.out.append(LookAtStorage(folder))
-
-    def _claim(self, host: Host) -> None:
-        lying, least = self.claims.lying.get(host.name, 0), self.reign.authority.epoch * CLAIMS_PER_REIGN
-        host.claim = max(least, host.claim_last, lying) + 1
-        host.claim_last, host.claim_at = host.claim, NEVER
-        self._move(host, "claimed", f"its storage is silent as well; claim {host.claim}")
-        self.host_changed(host)
-        self._write(host, host.claim)
-
-    def _withdraw(self, host: Host) -> None:
-        if host.claim:
-            host.claim, host.claim_at, host.claim_seen_at = 0, NEVER, -NEVER
-            self._write(host, 0)
-
-    def _write(self, host: Host, number: int) -> None:
-        folder = self.context.config.failover.storage
-        if folder is not None:
-            self._writing[host.name] = number
-            reign = self.reign.authority.epoch
-            self.context.out.append(WriteClaim(folder, host.name, number, reign, self.context.name))
-
     def next_wake(self) -> float:
         if not self.acting:
             return NEVER
-        storage = self._look_at if not self._looking and self.context.config.failover.storage else NEVER
-        return min(self.leases.next_wake(), storage, self._judge_at if self.hosts else NEVER)
+        return min(self.leases.next_wake(), self.claiming.next_wake(), self._judge_at if self.hosts else NEVER)

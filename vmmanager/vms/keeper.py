@@ -94,7 +94,7 @@ def _rescued(record: Record, host: str, now: float) -> str:
     died, took_s = record.rescued, now - record.rescued_at
     record.rescued, record.rescues, record.expected, record.held, record.failed = "", (), True, "", ""
     record.home = died if host != died else ""
-    return f"runs again on {host}, {took_s:.1f} s after {died} was known to be dead"
+    return f"runs again on {host}, {took_s:.1f} s after it was known not to run on {died} any more"
 
 
 def _found(
@@ -106,6 +106,8 @@ def _found(
         return ""
     record.boot_id = seen.listings[alive[0]].boot_id
     record.protected = record.protected or seen.protection.holds_book(alive[0], record.name)
+    if record.home == alive[0]:
+        record.home = ""
     if record.rescued:
         return _rescued(record, alive[0], now)
     was, record.expected = record.expected, True

@@ -98,6 +98,8 @@ class Sightings:
         for host in sorted(set(hosts)):
             old, client = self.listings.get(host), farm.clients.get(host)
             new = self._listing(host, client, factor, now) if client and host in farm.hypervisors else None
+            if new is not None and old is not None and old.boot_id and new.boot_id != old.boot_id:
+                self.ended[host, ""] = now  # it was restarted: what it listed before says nothing
             if new is not None:
                 was_awaited = (host, "") in self.ended
                 names |= self._told_since(new)
