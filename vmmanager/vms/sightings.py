@@ -220,7 +220,7 @@ class Sightings:
 
 
 def _old_news(old: Listing, new: Listing) -> bool:
-    """safety: it was restarted, or away, and its list is from before: what has become of it meanwhile the next one will tell."""
+    """safety: it was restarted, or away, and its list is from before: what has become of it the next one will tell."""
     if old.boot_id and new.boot_id != old.boot_id:
         return True
     return bool(old.why) and new.fresh and new.read_at == old.read_at
