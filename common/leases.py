@@ -31,24 +31,24 @@ class Terms:
 
 def lease_over_s(terms: Terms) -> float:
     """From the leader's last grant, by its clock: then the host's lease is over by any clock. safety"""
-    return terms.lease_s * terms.stretch
+    return terms.lease_s * terms.stretch  # safety
 
 
 def storage_over_s(terms: Terms) -> float:
     """From a claim that is on the storage, or from the host's last beat, by the leader's clock: then the host has seen the
     claim, or holds by storage no more. safety"""
-    return terms.storage_s * terms.stretch
+    return terms.storage_s * terms.stretch  # safety
 
 
 def stopped_s(terms: Terms, watchdog_s: float) -> float:
     """From the end of lease or storage: then the host's protected VMs are gone, or it is reset. `watchdog_s`: the host's own
     number, 0 without a watchdog. safety"""
-    return max(terms.stop_s, terms.watchdog_s if watchdog_s else 0.0, watchdog_s) * terms.stretch + terms.margin_s
+    return max(terms.stop_s, terms.watchdog_s if watchdog_s else 0.0, watchdog_s) * terms.stretch + terms.margin_s  # safety
 
 
 def mute_s(terms: Terms) -> float:
     """A manager that gave its word, or has just started, gives none to another for so long. safety"""
-    return terms.authority_s * terms.stretch
+    return terms.authority_s * terms.stretch  # safety
 
 
 def restart_after_grant_s(terms: Terms, watchdog_s: float) -> float:

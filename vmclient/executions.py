@@ -196,7 +196,7 @@ class Executions:
 
     def guard_came(self) -> list[Effect]:
         """A guard that has just started does not know what is coming to life."""
-        known = [one for one in self._open.values() if one.protects and one.state in (*ACTIVE,)]
+        known = [one for one in self._open.values() if one.protects and one.state in (State.BEGINNING, State.RUNNING)]
         return [ToGuard(Protect(one.protects, one.execute.execution)) for one in known]
 
     def guard_gone(self) -> list[Effect]:

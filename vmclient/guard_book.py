@@ -36,6 +36,11 @@ class Book:
         return frozenset(self._entries)
 
     @property
+    def is_unknown(self) -> bool:
+        """Its file was damaged, and nothing has been listed yet. safety: it is not written as if it were empty."""
+        return self._everything
+
+    @property
     def sorted(self) -> tuple[str, ...]:
         return tuple(sorted(self._entries))
 

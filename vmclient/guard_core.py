@@ -67,7 +67,7 @@ class Guard:
         self._started = now
         self._has_client = False
         self._alone_since = now
-        self._on_disk: Save | None = Save(book.names, book.known, terms)
+        self._on_disk: Save | None = None if book.is_unknown else Save(book.names, book.known, terms)
         self._saving = False
         self._save_error = ""
         self._save_again = NEVER
@@ -305,7 +305,7 @@ class Guard:
 
     def _save(self, now: float) -> list[Effect]:
         wanted = Save(self.book.names, self.book.known, self.terms)
-        if self._saving or wanted == self._on_disk or (self._save_error and now < self._save_again):
+        if self.book.is_unknown or self._saving or wanted == self._on_disk or (self._save_error and now < self._save_again):
             return []
         self._saving, self._on_disk = True, wanted
         return [wanted]

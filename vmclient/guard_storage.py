@@ -30,7 +30,7 @@ class Storage:
         return not self.there or self._looked_at > -NEVER
 
     def holds_until(self, terms: Terms) -> float:
-        if self.claim:  # safety: who sees a claim does not hold by storage
+        if self.claim:  # safety: who has seen a claim does not hold by storage, from then on
             return -NEVER
         if self.promised != self.n:  # safety: the leader waits for a claim only where it knows of a storage
             return -NEVER
@@ -54,13 +54,10 @@ class Storage:
         notes: list[Effect] = [Note("storage: known again")] if before else []
         self._looked_at, self.has_looked = event.began, now < event.began + terms.storage_s
         if event.claim and event.claim != self.stopped:
-            self._began = -NEVER  # safety: at once
             if event.claim != self.claim:
                 self.claim, self.claim_at = event.claim, now
                 notes.append(Note(f"storage: the leader claims this host (claim {event.claim})", "warning"))
-        elif not event.claim and (
-            not self.claim or leased_at >= self.claim_at
-        ):  # safety: seen, it stands until a lease after it
+        elif not event.claim and (not self.claim or leased_at >= self.claim_at):  # safety: it stands until a later lease
             self.claim, self._began = 0, event.began
         return notes
 

@@ -28,6 +28,7 @@ from vmclient.process import worker_environment
 READ_BYTES = 65_536
 START_S = 10.0  # from its start to its first word
 AGAIN_S = 2.0  # between two attempts
+HERE_S = 5.0  # from the connection to the first word of a guard that was there already; else it hangs, and is replaced
 POLL_S = 0.02
 _log = logging.getLogger("vmherd.lease")
 
@@ -123,6 +124,10 @@ class GuardLink:
             try:
                 data = channel.recv(READ_BYTES)
                 words = [from_guard(each) for each in lines.take(data)]
+            except TimeoutError:
+                _log.error("the guard does not answer: it is killed, and another one started")
+                _kill(channel)
+                return came
             except (OSError, WordsFault):
                 return came
             for word in words:
@@ -131,6 +136,7 @@ class GuardLink:
                         self._inbox.put(GuardSaid(word))
                 elif word.setup == self._setup.digest:
                     came = True
+                    channel.settimeout(None)
                     with self._guarding:
                         self._channel = channel
                     self._inbox.put(GuardCame())
@@ -146,6 +152,7 @@ class GuardLink:
 
     def _connect(self) -> socket.socket | None:
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        channel.settimeout(HERE_S)
         try:
             with guard_files.short_path(self._setup.state) as path:
                 channel.connect(path)

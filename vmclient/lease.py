@@ -152,9 +152,7 @@ class Leases:
         if now < self._ask_at:
             return effects
         self._ask_at = now + self.terms.beat_s
-        if connected and (
-            self.guard is not None or self._guard_fault
-        ):  # safety: only the guard knows what is so of the storage
+        if connected and (self.guard is not None or self._guard_fault):  # safety: it alone knows of the storage
             effects.append(Send(ClbControl(verb=LEASE, values=self._ask(now).values()), ttl_s=self.terms.lease_s))
         return effects
 

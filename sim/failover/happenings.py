@@ -191,6 +191,15 @@ def broken(world: World, name: str, *why: str) -> None:
     _host(world, name).machine.broken = " ".join(why)
 
 
+def pace(world: World, name: str, *words: str) -> None:
+    """How long the hypervisor of a host takes: start, stop, destroy, migrate, boot = seconds."""
+    for word in words:
+        key, seconds = word.split("=")
+        if not hasattr(_host(world, name).machine.pace, f"{key}_s"):
+            raise Wrong(f"no hypervisor takes its time to {key}")
+        setattr(_host(world, name).machine.pace, f"{key}_s", float(seconds))
+
+
 def heal_all(world: World) -> None:
     """Every fault ends, every daemon lives."""
     world.bus.join()
@@ -223,5 +232,5 @@ def heal_all(world: World) -> None:
 VERBS: dict[str, Callable[..., None]] = {
     "kill": kill, "restart": restart, "pause": pause, "resume": resume, "hang": hang, "unhang": unhang, "slow": slow,
     "drift": drift, "clock": clock, "cut": cut, "heal": heal, "storage": storage, "disk": disk, "power": power, "xl": xl,
-    "guest": guest, "foreign": foreign, "broken": broken,
+    "pace": pace, "guest": guest, "foreign": foreign, "broken": broken,
 }  # fmt: skip

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import vmclient.events as events
+import vmclient.guard_events as guarding
 from common.bus.contract import Closed, Opened
 from common.config.model import ClientConfig, GuardConfig, HypervisorConfig, PropertyConfig, Where
 from common.core import Moment
@@ -16,8 +18,6 @@ from sim.failover.clocks import HostClock
 from sim.failover.letters import Writer
 from sim.failover.machine import LIST_S, MIB, Machine
 from sim.failover.process import Process
-from vmclient import events
-from vmclient import guard_events as guarding
 from vmclient.guard_book import Book
 from vmclient.guard_core import Guard
 from vmclient.host import Facts, Host

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import vmmanager.events as events
 from common.bus.contract import Delivery
 from common.config.model import ManagerConfig
 from common.core import Moment
@@ -14,7 +15,6 @@ from sim.failover.bus import Item, Letter, Link
 from sim.failover.clocks import HostClock
 from sim.failover.letters import Writer
 from sim.failover.process import Process
-from vmmanager import events
 from vmmanager.manager import Manager
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vmmanager import events
+import vmmanager.events as events
 
 if TYPE_CHECKING:
     from sim.failover.world import World

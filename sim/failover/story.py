@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common.config.model import FailoverConfig, FenceConfig, VmsConfig, Where
 from common.leases import faults
@@ -16,9 +16,6 @@ from sim.failover import operator
 from sim.failover.happenings import VERBS, Wrong, happen, heal_all
 from sim.failover.machine import MIB
 from sim.failover.world import Plan, World, vm
-
-if TYPE_CHECKING:
-    from vmmanager.vms.machines import Machines
 
 WAIT_MAX_S = 86_400.0
 READY_S = 60.0
@@ -98,7 +95,7 @@ class Story:
         stays = record.wanted == "stopped" or record.held or record.failed or record.saved
         return bool(stays) and machines.status(name).state in ("stopped", "failed", "saved", "halted", "crashed", "paused")
 
-    def _machines(self) -> Machines | None:
+    def _machines(self) -> Any:
         leaders = self._running().acting()
         core = self._running().managers[leaders[0]].core if leaders else None
         return core.machines if core is not None else None
@@ -112,7 +109,7 @@ class Story:
     # --- the farm -------------------------------------------------------------------------------------------------------
 
     def _hosts(self, words: list[str]) -> None:
-        """hosts NAME ... [memory=MIB] [watchdog=LEAST-MOST]: with a watchdog that can be set to so many seconds; 0: with none."""
+        """hosts NAME ... [memory=MIB] [watchdog=LEAST-MOST]: seconds that its watchdog can be set to; 0: there is none."""
         names, options = _split(words)
         settings: dict[str, Any] = {}
         if "memory" in options:

@@ -10,6 +10,7 @@ from sim.failover.story import Story
 from tests.manager.scenario import check
 
 SCENARIOS = sorted((Path(__file__).parent / "scenarios").glob("*/*.txt"))
+TWICE = ("confirm_dead_of_a_cut_off_host",)  # what an operator costs who says against the truth that a host is dead
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -18,4 +19,4 @@ def test_scenario(path: Path, request: pytest.FixtureRequest) -> None:
     check(path, story.run, rewrite=request.config.getoption("--rewrite"))
     assert path.read_text().startswith("# "), "its first line says why"
     assert story.world is not None
-    assert not story.world.faults
+    assert bool(story.world.faults) == (path.stem in TWICE)

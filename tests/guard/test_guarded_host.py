@@ -117,6 +117,18 @@ def test_a_guard_that_hangs_is_replaced_before_the_watchdog_resets_the_host(star
     assert host.domains() == ["mail1"]
 
 
+def test_a_client_that_finds_a_hanging_guard_starts_another(start: Start) -> None:
+    host, leader = start(terms=replace(PATIENT, lease_s=20.0))
+    guard = host.guard()
+    assert guard is not None
+    guard.suspend()
+    host.kill()
+    host.start()
+    leader.ask_with(lambda ask: ask.protected == ("mail1",), "the new guard does not know")
+    assert host.guard() not in (None, guard)
+    assert host.domains() == ["mail1"]
+
+
 def test_what_the_leader_wants_protected_is_as_soon_as_it_is_there(start: Start) -> None:
     host, leader = start(vm="")
     leader.protected = ("moved1",)

@@ -58,7 +58,7 @@ class Restraint:
         if self.disarmed:
             return f"fail-over is disarmed by {self.disarmed_by}" + (f" ({self.disarmed_why})" if self.disarmed_why else "")
         if now < grace_until:
-            return f"this manager has just started, and declares nobody dead for {grace_until - now:.0f} s"
+            return f"this manager has just started, and declares nobody dead yet ({grace_until - now:.0f} s more)"
         if self.storm:
             return (
                 f"{len(self.storm)} hosts are silent at once, which is hardly their fault: "

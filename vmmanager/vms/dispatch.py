@@ -183,6 +183,11 @@ class Dispatch:
         migration = task.op == "migrate"
         rooms = self._rooms.for_vm(vm, leaving=leaving)
         free = [room for room in rooms if self._rooms.free(room.host, migration=migration)]
+        tried = self._m.record(vm.name).tried if task.automatic else ()
+        if tried and not only:
+            elsewhere = place(vm, self._m.relations, [room for room in free if room.host not in tried], prefer=prefer)
+            if elsewhere.host is not None:
+                return elsewhere
         chosen = place(vm, self._m.relations, free, prefer=prefer, only=only)
         if chosen.host is not None or len(free) == len(rooms):
             return chosen
@@ -298,7 +303,7 @@ class Dispatch:
             record.places = (task.arrives_at,)
             listing = self._m.seen.listings.get(task.arrives_at)
             record.boot_id = listing.boot_id if listing else ""
-            record.saved = ""
+            record.saved, record.tried = "", ()
         if task.op == "migrate":  # safety: the target may not know yet that it is to be protected there
             record.noted_on, record.moved_at = "", self._m.context.now.wall
         if task.op == "start":
@@ -316,6 +321,9 @@ class Dispatch:
             record.order = None
             if error and task.automatic and not task.rescues and (not record.restarts or record.restarts[-1] < task.since):
                 record.restarts = (*record.restarts, m.context.now.wall)
+            m.changed(record)
+        if error and definite and task.op in ARRIVES and task.automatic and task.host:
+            record.tried = tuple(sorted({*record.tried, task.host}))
             m.changed(record)
         if error and definite and task.op in ARRIVES and not task.automatic:
             record.failed = f"{task.op}: {error}"  # the operator was told; nothing is tried again behind his back

@@ -56,6 +56,7 @@ class Record:
     saved: str = ""  # the host where its memory is saved
     restarts: tuple[float, ...] = ()  # by ourselves, since an operator last started it
     order: Order | None = None
+    tried: tuple[str, ...] = ()  # hosts where the last attempts to start it by ourselves failed: others are tried first
     noted_on: str = ""  # the host that had it in its book of protected VMs before it could run there
     moved_at: float = 0.0  # when it was last on its way to another host by a migration: what a host said before tells nothing
     protected: bool = False  # the host that has it knows that it needs a lease for it
@@ -69,7 +70,7 @@ class Record:
             "wanted": self.wanted, "wanted_by": self.wanted_by, "wanted_at": self.wanted_at, "places": list(self.places),
             "expected": self.expected, "boot_id": self.boot_id, "image": self.image, "held": self.held, "failed": self.failed,
             "saved": self.saved, "restarts": list(self.restarts), "order": self.order.row() if self.order else None,
-            "noted_on": self.noted_on, "moved_at": self.moved_at, "protected": self.protected,
+            "tried": list(self.tried), "noted_on": self.noted_on, "moved_at": self.moved_at, "protected": self.protected,
             "rescued": self.rescued, "rescued_at": self.rescued_at,
             "rescues": list(self.rescues), "home": self.home,
         }  # fmt: skip
@@ -92,6 +93,7 @@ def record_of(name: str, row: dict[str, Any]) -> Record:
         saved=_text(row.get("saved")),
         restarts=tuple(_number(each) for each in _list(row.get("restarts")))[-RESTARTS_KEPT:],
         order=order_of(row.get("order")),
+        tried=tuple(_texts(row.get("tried"))[:PLACES_MAX]),
         noted_on=_text(row.get("noted_on")),
         moved_at=_number(row.get("moved_at")),
         protected=row.get("protected") is True,

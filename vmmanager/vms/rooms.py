@@ -119,7 +119,10 @@ class Rooms:
 
     def _vms(self, host: str) -> frozenset[str]:
         listed = {domain.name for domain in self._m.seen.listings[host].domains if domain.ours}
-        return frozenset(listed | self._ordered.get(host, set()) | self._coming.get(host, {}).keys())
+        there = listed | self._ordered.get(host, set()) | self._coming.get(host, {}).keys()
+        if not self._m.seen.fresh(host):  # what a dead host listed last ties nobody to it
+            there = {vm for vm in there if not self._m.protection.gone(host, vm)}
+        return frozenset(there)
 
 
 def _closed(room: Room, why: str) -> Room:

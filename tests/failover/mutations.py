@@ -1,0 +1,166 @@
+"""A suite that cannot notice a removed safety line is worth nothing: removes each line marked `# safety:`, shows what notices.
+
+python -m tests.failover.mutations [--only TEXT] [--seconds N] [--processes N] prints a table. Each mutant is a copy of the
+project in a temporary folder, in which one condition is never true, or one statement is not there; then the scenarios are
+played until one tells another story, and after them chaos, for some seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FOLDERS = ("common", "vmmanager", "vmclient", "sim", "tests/failover/scenarios")
+PLAYED = ("common/leases.py", "common/words.py", "common/leasewords.py", "vmmanager/", "vmclient/guard_", "vmclient/lease.py")
+PLAYED_TOO = ("vmclient/executions.py", "vmclient/controls.py", "common/envelope.py")
+NOT_PLAYED = (
+    "vmmanager/triggers/",
+    "vmmanager/environments/",
+    "vmclient/guard_files.py",
+)  # files and code that no scenario has
+MARK = "# safety"
+WITHOUT = {
+    "dog.armed and held and now": "dog.armed and now",
+    "sent is not None and n > self._granted_n": "sent is not None",
+}
+"""Where the whole condition never true is no danger: the part of it that is."""
+
+PLAY = """
+import sys, time
+from pathlib import Path
+from sim.scenario import tell
+from sim.failover.playing import play
+from sim.failover.schedules import schedule
+from sim.failover.story import Story
+end = time.monotonic() + float(sys.argv[1])
+paths = sorted(Path("tests/failover/scenarios").glob("*/*.txt"))
+paths = [path for number in range(7) for path in paths[number::7]]
+for path in paths:
+    try:
+        told = tell(path.read_text(), Story().run)
+    except Exception as fault:
+        told = repr(fault)
+    if told != path.read_text():
+        print(f"{path.parent.name}/{path.stem}" + (" (TWICE)" if "RUNS TWICE" in told else ""))
+        sys.exit(1)
+    if time.monotonic() > end:
+        break
+seed = 1
+while time.monotonic() < end:
+    try:
+        outcome = play(schedule(seed, 12))
+    except Exception as fault:
+        outcome = None
+    if outcome is None or outcome.failed:
+        print(f"chaos, seed {seed} ({outcome})")
+        sys.exit(1)
+    seed += 1
+print(f"nobody notices ({seed - 1} schedules)")
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    path: str
+    line: int
+    text: str  # of the line, as it is
+    source: str  # of the file, mutated
+
+
+def mutants() -> Iterator[Mutant]:
+    for path in sorted(ROOT.glob("*/**/*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        if name.startswith((*PLAYED, *PLAYED_TOO)) and not name.startswith(NOT_PLAYED):
+            yield from of_file(name, path.read_text())
+
+
+def of_file(name: str, source: str) -> Iterator[Mutant]:
+    lines = source.split("\n")
+    for number, line in enumerate(lines, 1):
+        if MARK in line and line.split(MARK)[0].strip():
+            for mutated in (_never(source, number), _without(source, number)):
+                if mutated is not None:
+                    yield Mutant(name, number, line.strip(), mutated)
+                    break
+
+
+def _never(source: str, number: int) -> str | None:
+    """The condition that is marked is never true."""
+    for line, instead in WITHOUT.items():
+        if line in source.split("\n")[number - 1]:
+            lines = source.split("\n")
+            lines[number - 1] = lines[number - 1].replace(line, instead)
+            return "\n".join(lines)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.For) and node.lineno == number:
+            return _replaced(source, node.iter, "()")
+        if isinstance(node, (ast.If, ast.IfExp)) and node.test.lineno <= number <= (node.test.end_lineno or 0):
+            return _replaced(source, node.test, "False")
+        if isinstance(node, ast.If) and node.lineno <= number < node.body[0].lineno:
+            return _replaced(source, node.test, "False")
+    return None
+
+
+def _without(source: str, number: int) -> str | None:
+    """The statement that is marked is not there; of one that returns a number, sooner: 0."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.stmt) and node.lineno <= number <= (node.end_lineno or 0) and not hasattr(node, "body"):
+            if isinstance(node, ast.Return):
+                return _replaced(source, node, "return None" if node.value is None else _less(source, node))
+            return _replaced(source, node, "pass")
+    return None
+
+
+def _less(source: str, node: ast.Return) -> str:
+    value = ast.get_source_segment(source, node.value) if node.value else ""
+    if isinstance(node.value, (ast.BoolOp, ast.Compare, ast.UnaryOp)):
+        return f"return not ({value})"
+    return f"return ({value}) * 0.5"
+
+
+def _replaced(source: str, node: ast.expr | ast.stmt, new: str) -> str:
+    lines = source.split("\n")
+    start, end = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+    before = lines[start].encode()[: node.col_offset].decode()
+    after = lines[end].encode()[node.end_col_offset or 0 :].decode()
+    return "\n".join([*lines[:start], before + new + after, *lines[end + 1 :]])
+
+
+def notices(mutant: Mutant, seconds: float) -> str:
+    """What notices it."""
+    with tempfile.TemporaryDirectory() as folder:
+        for each in FOLDERS:
+            shutil.copytree(ROOT / each, Path(folder) / each, ignore=shutil.ignore_patterns("__pycache__"))
+        (Path(folder) / mutant.path).write_text(mutant.source)
+        command = [sys.executable, "-c", PLAY, str(seconds)]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        return done.stdout.strip() or f"it does not even start: {done.stderr.strip().splitlines()[-1:]}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", default="", help="of files, or lines, with this in it")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--processes", type=int, default=2)
+    wanted = parser.parse_args()
+    found = [each for each in mutants() if wanted.only in each.path or wanted.only in each.text]
+    unnoticed = 0
+    with ThreadPoolExecutor(wanted.processes) as pool:
+        for mutant, said in zip(found, pool.map(lambda each: notices(each, wanted.seconds), found), strict=True):
+            unnoticed += said.startswith("nobody")
+            print(f"{mutant.path}:{mutant.line} | {mutant.text[:90]} | {said[:120]}", flush=True)
+    print(f"mutations: {len(found)} lines, {unnoticed} that nobody notices")
+    return 1 if unnoticed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
