@@ -86,6 +86,8 @@ def test_a_host_asks_only_when_a_leader_has_told_it_the_numbers_and_its_guard_is
     assert host.found(StartGuard)
     host.step(GuardCame())
     assert host.told(Lease) == [Lease(0, 0.0, TERMS, None, 0)]
+    host.after(10)
+    assert not [message for message in host.said() if isinstance(message, ClbControl) and message.verb == LEASE]
     host.guard(watchdog_s=8.0, book=("mail1",), armed=True, storage=5, stopped=2)
     ask = host.until_ask()
     assert ask == Ask(ask.n, "boot-1", ("mail1",), 8.0, True, True, 2)
@@ -269,6 +271,18 @@ def test_a_new_guard_hears_what_is_being_started() -> None:
     host.step(GuardGone())
     host.step(GuardCame())
     assert host.told(Protect) == [Protect("mail1", "e1")]
+
+
+def test_a_host_whose_guard_cannot_be_started_asks_on_and_takes_back_nothing_that_it_said_of_its_storage() -> None:
+    host = Guarded()
+    host.grant()
+    host.step(GuardCame())
+    host.guard(storage=5, book=("mail1",), armed=True, watchdog_s=8.0)
+    assert host.until_ask().armed
+    host.step(GuardGone())
+    host.step(GuardFailed("no memory"))
+    ask = host.until_ask()
+    assert (ask.storage, ask.protected, ask.armed) == (True, ("mail1",), False)
 
 
 def test_an_asking_without_storage_takes_back_what_one_before_said_of_it() -> None:
