@@ -125,7 +125,7 @@ class GuardProcess:
         self._note(Note(f"guards the protected VMs of {self._setup.host} (process {os.getpid()})"))
         sleep = Sleep()
         wake = self._step(Tick())
-        while not self._ended:
+        while not self._ended and not self._is_over():
             wait_s = 0.0 if self._own else max(0.0, min(wake - time.monotonic(), WAIT_S_MAX))
             ready = self._selector.select(wait_s)
             if slept_s := sleep.slept_s():
@@ -137,6 +137,11 @@ class GuardProcess:
         with contextlib.suppress(queue.Full):
             self._notes.put_nowait(None)
         self._logging.join(LAST_LINE_S)
+
+    def _is_over(self) -> bool:
+        """A simulated farm that was thrown away has no domain any more, and nobody will ever list one."""
+        farm = self._setup.hypervisor.farm
+        return self._setup.hypervisor.engine == "sim" and farm is not None and not farm.is_dir()
 
     def asked_to_leave(self) -> None:
         """In a handler of a signal, which may interrupt anything: seen after WAIT_S_MAX at the latest."""
