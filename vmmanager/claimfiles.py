@@ -88,7 +88,8 @@ def _write(job: WriteClaim) -> ClaimWritten:
     try:
         if not job.folder.is_dir():
             return ClaimWritten(job.host, job.number, f"{job.folder} is not there: is it mounted?")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (path.parent, Path(beat_path(job.folder, job.host)).parent):
+            folder.mkdir(parents=True, exist_ok=True)
         write_block(path, claim.encode())
         back = Claim.decode(read_block(path))
     except (OSError, BlockFault) as fault:

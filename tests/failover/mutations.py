@@ -103,7 +103,7 @@ def _never(source: str, number: int) -> str | None:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.For) and node.lineno == number:
             return _replaced(source, node.iter, "()")
-        if isinstance(node, (ast.If, ast.IfExp)) and node.test.lineno <= number <= (node.test.end_lineno or 0):
+        if isinstance(node, ast.If) and node.test.lineno <= number <= (node.test.end_lineno or 0):
             return _replaced(source, node.test, "False")
         if isinstance(node, ast.If) and node.lineno <= number < node.body[0].lineno:
             return _replaced(source, node.test, "False")

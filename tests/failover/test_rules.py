@@ -192,7 +192,7 @@ def test_why_nothing_is_done() -> None:
     restraint = Restraint(disarmed_by="alice", disarmed_why="new switches", disarmed_at=5.0)
     assert restraint.why_not(now=50.0, grace_until=0.0, maintenance="") == "fail-over is disarmed by alice (new switches)"
     assert restraint.why_not(now=50.0, grace_until=0.0, maintenance="disk") == "it is in maintenance (disk)"
-    assert "declares nobody dead for 10 s" in Restraint().why_not(now=50.0, grace_until=60.0, maintenance="")
+    assert "declares nobody dead yet (10 s more)" in Restraint().why_not(now=50.0, grace_until=60.0, maintenance="")
     again = Restraint()
     again.restore(restraint.row())
     assert again == restraint

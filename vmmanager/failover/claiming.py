@@ -21,6 +21,7 @@ class Claiming:
         self._w = watch
         self.seen = Claims(watch.context.config.failover.terms)
         self._writing: dict[str, int] = {}  # claims on their way to the storage
+        self._unwritten: dict[str, str] = {}  # host -> why its claim could not be written; said once
         self._look_at = NEVER
         self._looking = False
 
@@ -106,8 +107,9 @@ class Claiming:
             del self._writing[event.host]
         if host is None or not w.acting:
             return
-        if event.error:
+        was, self._unwritten[host.name] = self._unwritten.get(host.name, ""), event.error
+        if event.error and event.error != was:
             w.say(host.name, f"host {host.name}: cannot write the claim: {event.error}", "warning")
-        elif event.number and event.number == host.claim:
+        elif not event.error and event.number and event.number == host.claim:
             host.claim_at = w.now  # safety: from when it surely lay there
             host.claim_seen_at = -NEVER

@@ -98,8 +98,8 @@ class Sightings:
         for host in sorted(set(hosts)):
             old, client = self.listings.get(host), farm.clients.get(host)
             new = self._listing(host, client, factor, now) if client and host in farm.hypervisors else None
-            if new is not None and old is not None and old.boot_id and new.boot_id != old.boot_id:
-                self.ended[host, ""] = now  # it was restarted: what it listed before says nothing
+            if new is not None and old is not None and _old_news(old, new):
+                self.ended[host, ""] = now
             if new is not None:
                 was_awaited = (host, "") in self.ended
                 names |= self._told_since(new)
@@ -217,6 +217,13 @@ class Sightings:
             hosts.discard(host)
             if not hosts:
                 self._by_name.pop(domain.name, None)
+
+
+def _old_news(old: Listing, new: Listing) -> bool:
+    """safety: it was restarted, or away, and its list is from before: what has become of it the next one will tell."""
+    if old.boot_id and new.boot_id != old.boot_id:
+        return True
+    return bool(old.why) and new.fresh and new.read_at == old.read_at
 
 
 def _first_is_coming(client: Client, known: Property | None, now: float) -> bool:
