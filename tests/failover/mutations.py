@@ -41,9 +41,10 @@ from sim.scenario import tell
 from sim.failover.playing import play
 from sim.failover.schedules import schedule
 from sim.failover.story import Story
-end = time.monotonic() + float(sys.argv[1])
+end = float(sys.argv[1])
 paths = sorted(Path("tests/failover/scenarios").glob("*/*.txt"))
 paths = [path for number in range(7) for path in paths[number::7]]
+paths.sort(key=lambda path: path.parent.name not in sys.argv[2:])
 for path in paths:
     try:
         told = tell(path.read_text(), Story().run)
@@ -52,10 +53,10 @@ for path in paths:
     if told != path.read_text():
         print(f"{path.parent.name}/{path.stem}" + (" (TWICE)" if "RUNS TWICE" in told else ""))
         sys.exit(1)
-    if time.monotonic() > end:
+    if time.process_time() > end:
         break
 seed = 1
-while time.monotonic() < end:
+while time.process_time() < end:
     try:
         outcome = play(schedule(seed, 12))
     except Exception as fault:
@@ -66,6 +67,30 @@ while time.monotonic() < end:
     seed += 1
 print(f"nobody notices ({seed - 1} schedules)")
 """
+
+
+FIRST = {
+    "storage": ("storage",),
+    "claim": ("storage",),
+    "words": ("leadership", "late_orders"),
+    "authority": ("leadership", "late_orders"),
+    "controls": ("leadership", "late_orders"),
+    "executions": ("late_orders", "migration", "guard"),
+    "lease": ("leases", "guard", "late_orders"),
+    "guard": ("guard", "watchdog"),
+    "dispatch": ("late_orders", "migration", "disks"),
+    "safety": ("comeback", "late_orders", "migration"),
+    "keeper": ("comeback", "leases"),
+    "proof": ("watchdog", "storage"),
+    "watch": ("comeback", "leadership"),
+    "protection": ("comeback", "migration"),
+}
+"""Part of a path or a line -> topics of the scenarios that are played first."""
+
+
+def first(mutant: Mutant) -> tuple[str, ...]:
+    found = [topics for word, topics in FIRST.items() if word in mutant.path or word in mutant.text]
+    return found[0] if found else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +166,7 @@ def notices(mutant: Mutant, seconds: float) -> str:
         for each in FOLDERS:
             shutil.copytree(ROOT / each, Path(folder) / each, ignore=shutil.ignore_patterns("__pycache__"))
         (Path(folder) / mutant.path).write_text(mutant.source)
-        command = [sys.executable, "-c", PLAY, str(seconds)]
+        command = [sys.executable, "-c", PLAY, str(seconds), *first(mutant)]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         return done.stdout.strip() or f"it does not even start: {done.stderr.strip().splitlines()[-1:]}"
 
@@ -149,7 +174,7 @@ def notices(mutant: Mutant, seconds: float) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", default="", help="of files, or lines, with this in it")
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of computing, for one mutant")
     parser.add_argument("--processes", type=int, default=2)
     wanted = parser.parse_args()
     found = [each for each in mutants() if wanted.only in each.path or wanted.only in each.text]
