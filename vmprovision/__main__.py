@@ -59,7 +59,7 @@ def _do(options: Namespace) -> int:
         case "check":
             print(f"{options.file}: good: {edits.summary(inventory)}")
         case "build":
-            _build(site, options.profiles)
+            _build(site, options.profiles, grub=not options.no_grub)
         case "write":
             _write(site, options)
         case "publish":
@@ -79,11 +79,12 @@ def _known(names: Sequence[str], known: Sequence[str], what: str) -> None:
             raise changing.Wrong(f"there is no {what} {name} (there are: {', '.join(known) or 'none'})")
 
 
-def _build(site: Site, names: Sequence[str]) -> None:
+def _build(site: Site, names: Sequence[str], *, grub: bool) -> None:
     profiles = site.inventory.profiles
     _known(names, list(profiles), "profile")
     with Console(stderr=True).status("GRUB") as status:
-        making.loaders(site.target, site.shop, print)
+        if grub:
+            making.loaders(site.target, site.shop, print)
         wanted = list(names or profiles)
         for number, name in enumerate(wanted, 1):
             status.update(f"profile {name}, {number} of {len(wanted)}")

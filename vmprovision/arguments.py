@@ -32,6 +32,7 @@ def parser() -> ArgumentParser:
     commands.add_parser("check", help="is provision.ini right? nothing is written")
     build = commands.add_parser("build", help="roots of hosts, and GRUB; hosts keep the root they have until `update`")
     build.add_argument("profiles", nargs="*", metavar="PROFILE", help="none: all")
+    build.add_argument("--no-grub", action="store_true", help="only roots: GRUB is there, or machines boot by other means")
     write = commands.add_parser("write", help="DHCP, menus, exports, each host's own files")
     write.add_argument("--dry-run", action="store_true", help="only say what would change; exit code 0 all the same")
     write.add_argument("--diff", action="store_true", help="show what changes, line by line")

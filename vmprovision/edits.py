@@ -20,7 +20,8 @@ def added(text: str, name: str, keys: dict[str, str]) -> str:
     end = next((at for at in range(start + 1, len(lines)) if _TOP.match(lines[at])), len(lines))
     while end > start + 1 and (not lines[end - 1].strip() or lines[end - 1].lstrip().startswith("#")):
         end -= 1  # what is said above the next section belongs to it
-    return "\n".join([*lines[:end], "", *section, *lines[end:]]) + "\n"
+    apart = [""] if any(not line.strip() for line in lines[start:end]) else []
+    return "\n".join([*lines[:end], *apart, *section, *lines[end:]]) + "\n"
 
 
 def removed(text: str, host: Host) -> str:
@@ -32,8 +33,8 @@ def removed(text: str, host: Host) -> str:
         end -= 1
     while start and lines[start - 1].lstrip().startswith("#"):
         start -= 1
-    if start and end < len(lines) and not lines[start - 1].strip() and not lines[end].strip():
-        end += 1
+    if start and not lines[start - 1].strip() and not "".join(lines[end : end + 1]).strip():
+        start -= 1
     return "\n".join([*lines[:start], *lines[end:]])
 
 

@@ -104,10 +104,16 @@ class _Together:
     def at(self, kind: str, name: str, key: str) -> Where:
         return self.tree.section(kind).parts[name].at(key)
 
+    def _wrong(self, kind: str, name: str, key: str) -> bool:
+        """It is there, and was told already."""
+        section = self.tree.section(kind).parts[name]
+        return key in section.places and key not in section.values
+
     def _twice(self) -> Iterator[Fault]:
         macs = (("hosts", one.name, "mac", one.mac) for one in self.all.hosts.values())
         vlans = (("networks", one.name, "vlan", str(one.vlan)) for one in self.all.networks.values() if one.vlan)
-        bridges = (("networks", one.name, "bridge", one.bridge_name) for one in self.all.networks.values())
+        known = [one for one in self.all.networks.values() if not self._wrong("networks", one.name, "vlan")]
+        bridges = (("networks", one.name, "bridge", one.bridge_name) for one in known)
         for what, rows in (("MAC", macs), ("VLAN id", vlans), ("bridge", bridges)):
             yield from self._shared(what, rows)
         yield from self._shared("address", self._addresses())
