@@ -22,7 +22,9 @@ def _section(one: Gateway, inventory: Inventory) -> str:
 
 
 def _card(network: Network) -> str:
-    return network.bridge_name + (f", vlan={network.vlan}" if network.vlan else "")
+    """As vms.ini has it: the bridge of VLAN 12 on xenbr0 is xenbr0.12."""
+    trunk, dot, vlan = network.bridge_name.rpartition(".")
+    return f"{trunk}, vlan={vlan}" if dot and vlan == str(network.vlan) else network.bridge_name
 
 
 def cards(one: Gateway, inventory: Inventory) -> list[Network]:

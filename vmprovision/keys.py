@@ -18,6 +18,7 @@ SERVER = Table(
         Key("nfs", "choice('kernel', 'ganesha')", "whose exports are written"),
         Key("nfs_port", "whole(1, 65535)", "where it listens"),
         Key("transfer", "choice('http', 'tftp')", "how GRUB gets Xen and the kernel; HTTP is faster"),
+        Key("ipxe", "flag()", "cards with iPXE in them get its own script (BIOS alone), not GRUB"),
         Key("menu", "duration(0, 3600)", "how long the boot menu waits", ("menu_s",)),
         Key("release", "release()", "of Debian, for packages", default="this machine's"),
         Key("daemon", "word()", "the bus, as hosts reach it: `PORT@HOST`", default="4803 at `address`"),
@@ -33,7 +34,12 @@ NETWORK = Table(
     (
         Key("subnet", "subnet()", "`192.0.2.0/24`", required=True),
         Key("vlan", "whole(0, 4094)", "its id on the trunk; 0: untagged"),
-        Key("bridge", "bridge()", "the bridge on every host", default="`xenbr0`; of a VLAN `br` and its id"),
+        Key(
+            "bridge",
+            "bridge()",
+            "the bridge on every host",
+            default="`xenbr0`; of VLAN 12 `xenbr0.12`, which vms.ini calls `xenbr0, vlan=12`",
+        ),
         Key("gateway", "address()", "the way out of it", default="none"),
         Key("dns", "addresses()", "name servers", default="none"),
         Key("range", "address_range()", "addresses lent to who is not in this file, `first-last`", default="none"),

@@ -12,6 +12,7 @@ from common.config.model import Where
 
 NOWHERE = IPv4Address(0)  # where the file gives no address, which is a fault
 LOOPBACK = IPv4Address("127.0.0.1")
+TRUNK_BRIDGE = "xenbr0"
 NO_NETWORK = IPv4Network("0.0.0.0/0")
 
 RootKind = Literal["ram", "nfs-flash", "nfs-overlay"]
@@ -34,6 +35,7 @@ class Server:
     daemon: str = ""
     managers: Path | None = None
     images: Path | None = None
+    ipxe: bool = False
 
     @property
     def url(self) -> str:
@@ -55,7 +57,7 @@ class Network:
 
     @property
     def bridge_name(self) -> str:
-        return self.bridge or (f"br{self.vlan}" if self.vlan else "xenbr0")
+        return self.bridge or (f"{TRUNK_BRIDGE}.{self.vlan}" if self.vlan else TRUNK_BRIDGE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,11 +34,9 @@ def dnsmasq(inventory: Inventory) -> str:
     lines += ["enable-tftp", f"tftp-root={server.folder.absolute()}/boot", "dhcp-match=set:ipxe,175"]
     lines += ["dhcp-match=set:bios,option:client-arch,0"]
     lines += [f"dhcp-match=set:uefi,option:client-arch,{number}" for number in UEFI_ARCHITECTURES]
-    lines += [
-        f"dhcp-boot=tag:bios,tag:!ipxe,{BIOS},,{server.address}",
-        f"dhcp-boot=tag:uefi,tag:!ipxe,{UEFI},,{server.address}",
-    ]
-    lines += [f"dhcp-boot=tag:ipxe,{server.url}/boot.ipxe"]
+    rest = ",tag:!ipxe" if server.ipxe else ""
+    lines += [f"dhcp-boot=tag:bios{rest},{BIOS},,{server.address}", f"dhcp-boot=tag:uefi{rest},{UEFI},,{server.address}"]
+    lines += [f"dhcp-boot=tag:ipxe,{server.url}/boot.ipxe"] if server.ipxe else []
     for network in booting(inventory):
         lines += _dnsmasq_network(inventory, network)
     return "\n".join(lines) + "\n"
@@ -58,10 +56,11 @@ def isc(inventory: Inventory) -> str:
     """For `include` in dhcpd.conf. TFTP is another daemon's."""
     server = inventory.server
     lines = [HEAD, "authoritative;", "option arch code 93 = unsigned integer 16;", f"next-server {server.address};"]
-    lines += ['if exists user-class and option user-class = "iPXE" {', f'  filename "{server.url}/boot.ipxe";']
+    ipxe = 'exists user-class and option user-class = "iPXE"'
+    lines += [f"if {ipxe} {{", f'  filename "{server.url}/boot.ipxe";'] if server.ipxe else ["if 1 = 0 {"]
     for number in UEFI_ARCHITECTURES:
         lines += [
-            f"}} elsif option arch = {number:05d} {{".replace(f"{number:05d}", f"00:{number:02x}"),
+            f"}} elsif option arch = 00:{number:02x} {{",
             f'  filename "{UEFI}";',
         ]
     lines += ["} else {", f'  filename "{BIOS}";', "}"]

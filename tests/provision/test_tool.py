@@ -105,7 +105,7 @@ def test_a_host_boots_what_was_built_with_the_checksums_of_what_lies_there(tool:
     assert (words["address"], words["bridge"], words["root"]) == ("10.77.0.11/24", "xenbr0", "ram")
     assert menu.index("multiboot2") < menu.index('menuentry "the local disk"')
     own = cpio.read((tool.target / "boot" / words["layer"]).read_bytes())
-    assert b"VLANS=12=br12\n" in own.read("etc/vmherd-image/host")
+    assert b"VLANS=12=xenbr0.12\n" in own.read("etc/vmherd-image/host")
     assert b"name = xen1\n" in own.read("etc/vmherd/vmclient.ini")
     assert not [path for path in own if b"secret" in own[path].content]
 
