@@ -2,7 +2,7 @@
 PYTHON ?= python3
 V := .venv/bin
 
-.PHONY: venv test quick lint bench bench-plots bench-xen demo run xenlab install clean
+.PHONY: venv test quick lint bench bench-plots bench-xen demo run xenlab bootlab install clean
 
 venv: .venv/stamp
 .venv/stamp: setup.py
@@ -31,6 +31,10 @@ run: venv
 # Real Xen hosts in emulation, with the project on them: builds, boots, plays xenlab/scenarios. Ends with 77 where it cannot be had.
 xenlab: venv
 	$(V)/python -m xenlab run
+
+# Empty machines in emulation, powered on: they boot from what vmprovision has written. Ends with 77 where it cannot be had.
+bootlab: venv
+	$(V)/python -m bootlab run
 
 # For real: PREFIX, DESTDIR, PYTHON, SERVICES as conf/install says.
 install:
