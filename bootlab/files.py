@@ -87,7 +87,7 @@ eth0 = xenbr0
 [inside1]
 memory = 96M
 image = tiny
-cmdline = "{words} host=inside1 dhcp"
+cmdline = "{words} host=inside1 dhcp ping={server}"
 [[networks]]
 eth0 = xenbr0, vlan={vlan}
 """
@@ -115,7 +115,7 @@ def manager_ini() -> str:
 
 
 def vms_ini() -> str:
-    return VMS_INI.format(words=DOMAIN_WORDS, net=network.NET, bits=network.BITS, vlan=VLAN)
+    return VMS_INI.format(words=DOMAIN_WORDS, net=network.NET, bits=network.BITS, vlan=VLAN, server=network.MANAGER)
 
 
 def images_export(folder: Path, number: int) -> str:

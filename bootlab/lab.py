@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bootlab import files, machines
+from bootlab.deeds import Deeds
 from bootlab.machines import MACHINES
 from common.keys import own_key, public_line, raw_public
 from provision.programs import output
@@ -62,6 +63,8 @@ class Lab:
         self.folder, self.cache, self.say = folder, cache, say
         self.sockets = Path(tempfile.mkdtemp(prefix=PREFIX, dir="/tmp"))  # a unix socket's path has 107 bytes at most
         self.processes = Processes(folder / "log")
+        self.figures: dict[str, float] = {}
+        self.do = Deeds(self).do
 
     def __enter__(self) -> Lab:
         return self

@@ -101,6 +101,7 @@ def _tree(packages: list[Path], linux: Linux, modules: tuple[str, ...]) -> Tree:
         tree.remove(f"usr/bin/{name}")
         project.install(tree, "poweroff", f"usr/sbin/{name}")
     project.install(tree, "domu-init", "init")
+    project.install(tree, "udhcpc", "usr/share/vmherd-image/udhcpc")
     project.module_list(tree, modules)
     return tree
 
