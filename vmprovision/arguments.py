@@ -71,4 +71,5 @@ def _hosts(commands: argparse._SubParsersAction[ArgumentParser]) -> None:
 def _restarting(made: ArgumentParser) -> None:
     made.add_argument("--limit", type=float, default=900.0, metavar="SECONDS", help="for a host to join again (default: 900)")
     made.add_argument("--stay", action="store_true", help="VMs are not moved away first")
+    made.add_argument("--vmctl", metavar="PROGRAM", help="another vmctl, with what stands before it (ssh mgr1 vmctl)")
     made.add_argument("--socket", metavar="PATH", help="of the manager, as for vmctl")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -58,7 +59,8 @@ def _checked(text: str, path: Path) -> None:
 
 
 def _farm(options: Namespace, say: Say) -> Farm:
-    program = (str(Path(sys.executable).parent / "vmctl"), *(("--socket", options.socket) if options.socket else ()))
+    vmctl = shlex.split(options.vmctl) if options.vmctl else [str(Path(sys.executable).parent / "vmctl")]
+    program = (*vmctl, *(("--socket", options.socket) if options.socket else ()))
     return Farm(say, options.limit, program)
 
 
