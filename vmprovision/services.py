@@ -100,14 +100,14 @@ def ganesha(inventory: Inventory, builds: Iterable[Build]) -> str:
     text = (
         f"{HEAD}\nNFS_CORE_PARAM {{ Protocols = 4; NFS_Port = {server.nfs_port};"
         " Enable_NLM = false; Enable_RQUOTA = false; }\n"
-        "NFSv4 { Grace_Period = 5; Lease_Lifetime = 10; Only_Numeric_Owners = true; }\nNFS_KRB5 { Active_krb5 = false; }\n"
+        "NFSv4 { Grace_Period = 10; Lease_Lifetime = 10; Only_Numeric_Owners = true; }\nNFS_KRB5 { Active_krb5 = false; }\n"
     )
     for number, build in enumerate(builds, 1):
         text += (
             f"EXPORT {{\n  Export_Id = {number};\n  Path = {server.folder.absolute()}/{NFS}/{build.profile}/{build.digest};\n"
             f"  Pseudo = {nfs_path(inventory, build)};\n  Protocols = 4;\n  Transports = TCP;\n  SecType = sys;\n"
             f"  Squash = No_Root_Squash;\n  Access_Type = None;\n  FSAL {{ Name = VFS; }}\n"
-            f"  CLIENT {{ Clients = {clients or 'none'}; Access_Type = RO; }}\n}}\n"
+            f"  CLIENT {{ Clients = {clients or 'none'}; Protocols = 4; Access_Type = RO; }}\n}}\n"
         )
     return text
 
