@@ -7,7 +7,7 @@ from provision.project import FILES
 from vmprovision.gateways import files
 from vmprovision.model import Gateway, Inventory
 
-PACKAGES = ("nftables", "dnsmasq-base", "iproute2")
+PACKAGES = ("nftables", "dnsmasq-base")  # ip is busybox's
 MODULES = ("nf_tables", "nft_chain_nat", "nft_masq", "nft_ct", "nf_nat", "nf_conntrack")
 
 
