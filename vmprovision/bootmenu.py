@@ -61,7 +61,7 @@ def xen_words(host: Host, inventory: Inventory) -> str:
 
 
 def grub_menu(host: Host, inventory: Inventory, build: Build, layer_sum: str) -> str:
-    """An entry that fails is followed by the next one, and so by the local disk."""
+    """Without the initramfs nothing is started, and the local disk is next. GRUB unpacks badly what comes by HTTP."""
     server, profile = inventory.server, inventory.profiles[host.profile]
     where = f"(http,{server.address})/{build.place}" if server.transfer == "http" else f"/{build.place}"
     return (
@@ -69,9 +69,10 @@ def grub_menu(host: Host, inventory: Inventory, build: Build, layer_sum: str) ->
         + (SERIAL if profile.serial else "")
         + f"set timeout={server.menu_s:.0f}\nset default=0\nset fallback=1\n"
         + f'menuentry "{host.name}: {profile.name} {build.digest}" {{\n'
-        + f"  multiboot2 {where}/xen {xen_words(host, inventory)}\n"
-        + f"  module2 {where}/kernel {linux_words(host, inventory, build, layer_sum)}\n"
-        + f"  module2 {where}/initrd\n"
+        + f"  if multiboot2 {where}/xen {xen_words(host, inventory)}; then\n"
+        + f"  if module2 {where}/kernel {linux_words(host, inventory, build, layer_sum)}; then\n"
+        + f"  if module2 --nounzip {where}/initrd; then\n    boot\n  fi; fi; fi\n"
+        + f'  echo "{host.name}: not all of it could be had; {LOCAL} is next"\n  sleep 5\n  exit\n'
         + f'}}\nmenuentry "{LOCAL}" {{\n  exit\n}}\n'
     )
 
