@@ -2,7 +2,7 @@
 PYTHON ?= python3
 V := .venv/bin
 
-.PHONY: venv test quick lint bench bench-plots bench-xen demo run xenlab halab bench-halab slurmlab install clean
+.PHONY: venv test quick lint bench bench-plots bench-xen demo run xenlab halab bench-halab slurmlab bootlab install clean
 
 venv: .venv/stamp
 .venv/stamp: setup.py
@@ -43,6 +43,10 @@ bench-halab: venv
 # A real Slurm whose worker nodes are switched between two environments; under four minutes. Ends with 77 where it cannot be had.
 slurmlab: venv
 	$(V)/python -m slurmlab run
+
+# Empty machines in emulation, powered on: they boot from what vmprovision has written. Ends with 77 where it cannot be had.
+bootlab: venv
+	$(V)/python -m bootlab run
 
 # For real: PREFIX, DESTDIR, PYTHON, SERVICES as conf/install says.
 install:

@@ -8,8 +8,10 @@ setup(
     description="A pair of daemons that manage virtual machines on a farm",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["common*", "plugins*", "sim*", "vmclient*", "vmctl*", "vmmanager*"]),
-    package_data={"sim": ["traces/*.swf.gz"]},
+    packages=find_packages(
+        include=["common*", "plugins*", "provision*", "sim*", "vmclient*", "vmctl*", "vmmanager*", "vmprovision*"]
+    ),
+    package_data={"sim": ["traces/*.swf.gz"], "provision": ["files/*"]},
     install_requires=["configobj", "pynacl", "msgspec", "psutil", "python-daemon", "rich", "argcomplete"],
     extras_require={
         "test": ["hypothesis", "mypy", "pytest", "pytest-timeout", "pytest-xdist", "ruff", "types-psutil"],
@@ -25,6 +27,7 @@ setup(
             "vmclient = vmclient.__main__:main",
             "vmctl = vmctl.__main__:main",
             "vmsim = sim.__main__:main",
+            "vmprovision = vmprovision.__main__:main",
         ]
     },
 )

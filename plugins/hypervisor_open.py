@@ -29,6 +29,7 @@ def _open(host: str, config: HypervisorConfig) -> Hypervisor:
 
 
 def _xl(host: str, config: HypervisorConfig) -> Hypervisor:
+    from plugins import bridges
     from plugins.hypervisor_xl import CONSOLE, XlHypervisor
 
     return XlHypervisor(
@@ -38,6 +39,7 @@ def _xl(host: str, config: HypervisorConfig) -> Hypervisor:
         remote_xl=config.remote_xl,
         shared=config.shared,
         console_folder=config.console or CONSOLE,
+        check_networks=bridges.fault,
         call_s=min(CALL_S_MAX, config.timeout_s * (1 - MARGIN_SHARE)),
     )
 

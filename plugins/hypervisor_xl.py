@@ -9,12 +9,12 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common import hypervisor as hv
-from common.hypervisor import Domain, DomainConfig, HypervisorError, Progress, silent
+from common.hypervisor import Domain, DomainConfig, HypervisorError, Network, Progress, silent
 from common.render import xl as render
 from plugins import xl_output
 from plugins.xl_program import Xl
@@ -30,7 +30,8 @@ CONSOLE = Path("/var/log/xen/console")  # where xenconsoled logs guests
 @dataclass(frozen=True, slots=True)
 class XlHypervisor:
     """`remote_shell`: how a target host is reached for migration, as one line for `xl migrate -s`. `shared`: a folder that both
-    hosts see at the same path, for domains that cannot be moved live. `call_s`: for a list or a small order. `clock` and
+    hosts see at the same path, for domains that cannot be moved live. `call_s`: for a list or a small order.
+    `check_networks`: why a domain would not get its networks here, before it is started. `clock` and
     `wait`: seconds."""
 
     host: str
@@ -40,6 +41,7 @@ class XlHypervisor:
     shared: Path | None = None
     console_folder: Path = CONSOLE
     call_s: float = CALL_S
+    check_networks: Callable[[Iterable[Network]], str] = lambda networks: ""
     clock: Callable[[], float] = time.monotonic
     wait: Callable[[float], None] = time.sleep
     kind: str = field(default="xl", init=False)
@@ -77,6 +79,8 @@ class XlHypervisor:
     def start(self, config: DomainConfig, *, limit_s: float, progress: Progress = silent) -> Domain:
         deadline = self.clock() + limit_s
         hv.check_new(self.domains(), config.name, self.host)
+        if why := self.check_networks(config.networks):
+            raise HypervisorError(self.host, config.name, f"{why}; nothing was started")
         progress("creating the domain")
         with tempfile.NamedTemporaryFile("w", prefix="vmherd-", suffix=".cfg") as file:
             file.write("" if config.native else render.render(config))

@@ -1,4 +1,4 @@
-"""Archives that the kernel unpacks at boot (cpio `newc`): the same tree gives the same bytes. Knows no disk.
+"""Archives that the kernel unpacks at boot (cpio `newc`): the same tree gives the same bytes, and back. Knows no disk.
 
 Format: Documentation/driver-api/early-userspace/buffer-format.rst of Linux. Archives may follow each other in one file: that is
 how what belongs to one machine alone, keys above all, is laid over an image that everybody may read.
@@ -15,6 +15,7 @@ ALIGN = 4
 BLOCK = 512  # the end of an archive: whatever follows begins at a place that suits it
 FILE_BYTES_MAX = 0xFFFFFFFF  # eight hexadecimal digits
 TRAILER = "TRAILER!!!"
+HEAD_BYTES = 110
 
 
 def archive(tree: Tree) -> Iterator[bytes]:
@@ -37,6 +38,35 @@ def _entry(path: str, node: Node, number: int) -> bytes:
     fields = (number, node.mode, 0, 0, links, 0, len(node.content), 0, 0, *node.device, len(name), 0)
     head = b"070701" + b"".join(b"%08X" % field for field in fields) + name
     return _padded(head) + _padded(node.content)
+
+
+def read(data: bytes) -> Tree:
+    """What `archive` wrote, one after the other; whose each file was is not in it. Raises ValueError."""
+    tree = Tree(merged=False)
+    at = 0
+    while (at := _skip(data, at)) < len(data):
+        if data[at : at + 6] != b"070701":
+            raise ValueError(f"no cpio archive at byte {at}")
+        fields = [int(data[at + 6 + 8 * number : at + 14 + 8 * number], 16) for number in range(13)]
+        mode, size, device, name_bytes = fields[1], fields[6], (fields[9], fields[10]), fields[11]
+        name_at = at + HEAD_BYTES
+        path = data[name_at : name_at + name_bytes - 1].decode()
+        content_at = _aligned(name_at + name_bytes)
+        if path != TRAILER:
+            tree.add(path, Node(mode, data[content_at : content_at + size], "", device))
+        at = _aligned(content_at + size)
+    return tree
+
+
+def _skip(data: bytes, at: int) -> int:
+    """Beyond the zeros that fill a block up."""
+    while data[at : at + ALIGN] == bytes(ALIGN):
+        at += ALIGN
+    return at if data[at : at + 1] != b"" else len(data)
+
+
+def _aligned(at: int) -> int:
+    return at + -at % ALIGN
 
 
 def _padded(data: bytes) -> bytes:

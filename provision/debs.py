@@ -31,14 +31,14 @@ def unpack(tree: Tree, package: Path, only: Iterable[str] = (), without: Iterabl
             path = member.name.removeprefix("./").strip("/")
             if not path or path == "." or _matches(path, left) or (wanted and not _matches(path, wanted)):
                 continue
-            tree.add(path, _node(archive, member, origin))
+            tree.add(path, node(archive, member, origin))
 
 
 def _matches(path: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(path, one) or fnmatchcase(path, f"{one}/*") for one in patterns)
 
 
-def _node(archive: tarfile.TarFile, member: tarfile.TarInfo, origin: str) -> Node:
+def node(archive: tarfile.TarFile, member: tarfile.TarInfo, origin: str) -> Node:
     """A hard link becomes a file with the same bytes. Raises ValueError for a device, which no package has."""
     if member.type not in KINDS:
         raise ValueError(f"{origin}: /{member.name} is neither file nor folder nor link")

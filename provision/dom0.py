@@ -48,13 +48,16 @@ class Dom0:
     target: Target
 
 
-def build(apt: Apt, store: Store, linux: Linux) -> Dom0:
+def build(
+    apt: Apt, store: Store, linux: Linux, more_packages: tuple[str, ...] = (), more_modules: tuple[str, ...] = ()
+) -> Dom0:
     """From what the repository has now; what is current already is not built again. Raises NotToBeHad."""
-    packages = debian.current(apt, PACKAGES)
-    recipe: list[bytes | str] = [*sources(FILES.parent), *bytecode.inputs()]
+    packages = debian.current(apt, (*PACKAGES, *more_packages))
+    modules = (*MODULES, *more_modules)
+    recipe: list[bytes | str] = [*sources(FILES.parent), *bytecode.inputs(), *more_modules]
 
     def make_system(folder: Path) -> None:
-        _system(folder, apt.fetch(packages), linux)
+        _system(folder, apt.fetch(packages), linux, modules)
 
     made = store.get("dom0", [*recipe, *(one.checksum for one in (*packages, *linux.downloads))], make_system)
     python, glibc = (made / "target").read_text().split()
@@ -68,14 +71,15 @@ def build(apt: Apt, store: Store, linux: Linux) -> Dom0:
     return Dom0(made / "xen", made / "vmlinux", (made / "system.cpio", client / "client.cpio"), sizes, target)
 
 
-def _system(folder: Path, packages: list[Path], linux: Linux) -> None:
+def _system(folder: Path, packages: list[Path], linux: Linux, modules: tuple[str, ...]) -> None:
     tree = debian.system(packages)
     (xen,) = [path for path in tree if path.startswith("boot/xen-") and path.endswith(".gz")]
     (folder / "xen").write_bytes(kernel.xen(tree.read(xen)))
     (folder / "vmlinux").write_bytes(linux.vmlinux)
-    Modules(linux.tree).install(tree, MODULES)
+    Modules(linux.tree).install(tree, modules)
     python = debian.python_version(tree)
     _furnish(tree, python)
+    project.module_list(tree, modules)
     (folder / "target").write_text(f"{python} {debian.glibc_minor(packages)}\n")
     _write(tree, folder / "system.cpio", folder / "report", "dom0 without the client")
 
@@ -93,9 +97,9 @@ def _furnish(tree: Tree, python: str) -> None:
         tree.remove(f"usr/bin/{name}")
         project.install(tree, "poweroff", f"usr/sbin/{name}")
     project.install(tree, "dom0-init", "init")
+    project.install(tree, "vmherd-reboot", "usr/sbin/vmherd-reboot")
     project.install(tree, "ssh", "usr/bin/ssh")
     project.service(tree, "sshd")
-    project.module_list(tree, MODULES)
     bytecode.compile_sources(tree, python, f"usr/lib/python{python}")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import gzip
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from provision import bytecode, debian, kernel, project
+from provision import bytecode, debian, given, kernel, project
 from provision.apt import Apt
 from provision.cpio import archive
 from provision.debian import Linux, glibc_minor, python_version
@@ -40,6 +42,33 @@ def client(apt: Apt, store: Store, linux: Linux) -> DomU:
     return _build(apt, store, linux, "domu-client", PYTHON, with_client=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A diskless domain of the user's own. `start`: a script that is kept running. `own`: more files, by place; no secrets."""
+
+    name: str
+    packages: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    overlay: Path | None = None
+    start: bytes = b""
+    own: Mapping[str, str] = field(default_factory=dict)
+
+
+def made(apt: Apt, linux: Linux, kind: Kind) -> tuple[bytes, bytes, str]:
+    """Kernel, initramfs and report: the same input gives the same bytes. Raises NotToBeHad, ValueError, OSError."""
+    packages = debian.current(apt, (*TINY, *kind.packages))
+    tree = _tree(apt.fetch(packages), linux, (*MODULES, *kind.modules))
+    if kind.overlay:
+        tree.merge(given.folder(kind.overlay))
+    for place, text in sorted(kind.own.items()):
+        tree.file(place, text, origin="provision.ini")
+    if kind.start:
+        tree.file(f"etc/vmherd-image/services/{kind.name}", kind.start, 0o755)
+    initrd = gzip.compress(b"".join(archive(tree)), compresslevel=9, mtime=0)
+    lines = (*report(kind.name, tree.sizes(), top=6), f"  packed: {len(initrd) / 1e6:.1f} MB")
+    return kernel.packed(linux.vmlinux), initrd, "\n".join(lines) + "\n"
+
+
 def _build(apt: Apt, store: Store, linux: Linux, kind: str, wanted: tuple[str, ...], *, with_client: bool) -> DomU:
     packages = debian.current(apt, wanted)
     inputs: list[bytes | str] = [
@@ -52,7 +81,7 @@ def _build(apt: Apt, store: Store, linux: Linux, kind: str, wanted: tuple[str, .
 
     def make(folder: Path) -> None:
         paths = apt.fetch(packages)
-        tree = _tree(paths, linux)
+        tree = _tree(paths, linux, MODULES)
         if with_client:
             tree.merge(_python(tree, store, paths))
         (folder / "kernel").write_bytes(kernel.packed(linux.vmlinux))
@@ -63,16 +92,17 @@ def _build(apt: Apt, store: Store, linux: Linux, kind: str, wanted: tuple[str, .
     return DomU(made / "kernel", made / "initrd", (made / "report").read_text())
 
 
-def _tree(packages: list[Path], linux: Linux) -> Tree:
+def _tree(packages: list[Path], linux: Linux, modules: tuple[str, ...]) -> Tree:
     tree = debian.system(packages)
     tree.remove(*WITHOUT_FILES)
-    Modules(linux.tree).install(tree, MODULES)
+    Modules(linux.tree).install(tree, modules)
     debian.busybox(tree)
     for name in ("poweroff", "reboot", "halt"):
         tree.remove(f"usr/bin/{name}")
         project.install(tree, "poweroff", f"usr/sbin/{name}")
     project.install(tree, "domu-init", "init")
-    project.module_list(tree, MODULES)
+    project.install(tree, "udhcpc", "usr/share/vmherd-image/udhcpc")
+    project.module_list(tree, modules)
     return tree
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import re
 import struct
 from collections.abc import Callable, Mapping
 
@@ -19,6 +20,10 @@ UNPACKERS: Mapping[bytes, tuple[str, Callable[[bytes], bytes]]] = {
     b"BZh": ("bzip2", lambda data: bz2.BZ2Decompressor().decompress(data)),
 }
 ELF = b"\x7fELF"
+# an ELF note of Xen's (xen/include/public/elfnote.h): GUEST_OS (6) says "linux", SUPPORTED_FEATURES (17) has bit 11 for dom0
+XEN_GUEST = b"\4\0\0\0\6\0\0\0\6\0\0\0Xen\0linux\0"
+XEN_FEATURES = re.compile(rb"\x04\0\0\0\x04\0\0\0\x11\0\0\0Xen\0(....)", re.DOTALL)
+FEATURE_DOM0 = 1 << 11
 
 
 def vmlinux(image: bytes) -> bytes:
@@ -31,6 +36,16 @@ def vmlinux(image: bytes) -> bytes:
     offset, length = struct.unpack_from("<II", image, PAYLOAD_AT)
     start = (sectors + 1) * SECTOR + offset
     return _elf(_unpacked(image[start : start + length]))
+
+
+def xen_fault(image: bytes) -> str:
+    """Why Xen could not start this uncompressed kernel as dom0; empty where it can."""
+    if XEN_GUEST not in image:
+        return "the kernel was built without Xen support (CONFIG_XEN)"
+    found = XEN_FEATURES.search(image)
+    if found and not int.from_bytes(found[1], "little") & FEATURE_DOM0:
+        return "the kernel runs under Xen, but not as dom0 (CONFIG_XEN_DOM0)"
+    return ""
 
 
 def xen(packed: bytes) -> bytes:

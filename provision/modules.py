@@ -32,6 +32,10 @@ class Modules:
         listed = tree.read(f"{self.folder}/modules.builtin").decode().split()
         self._built_in = {_plain(path.rpartition("/")[2].removesuffix(".ko")) for path in listed}
 
+    def has(self, name: str) -> bool:
+        """As a module, or built in."""
+        return _plain(name) in self._paths or _plain(name) in self._built_in
+
     def content(self, name: str) -> bytes:
         """The module's bytes, unpacked."""
         path = self._paths[name]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("common", "vmmanager", "vmclient", "vmctl", "plugins", "demo", "sim")
+FOLDERS = ("common", "vmmanager", "vmclient", "vmctl", "plugins", "demo", "sim", "vmprovision")
 IMPURE = {"threading", "queue", "socket", "subprocess", "time", "random", "os", "logging", "signal", "selectors", "sqlite3"}
 PURE = (
     "common/core.py",
@@ -176,6 +176,16 @@ PURE = (
     "sim/scenario.py",
     "vmctl/failure.py",
     "vmctl/wording.py",
+    "vmprovision/bootmenu.py",
+    "vmprovision/built.py",
+    "vmprovision/checks.py",
+    "vmprovision/edits.py",
+    "vmprovision/gateways.py",
+    "vmprovision/keys.py",
+    "vmprovision/layer.py",
+    "vmprovision/model.py",
+    "vmprovision/plan.py",
+    "vmprovision/services.py",
 )
 
 

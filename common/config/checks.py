@@ -6,7 +6,7 @@ They raise ValidateError, as configobj's `validate` wants it, with a sentence th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -343,5 +343,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-def validator() -> Any:
-    return Validator(FUNCTIONS)
+def validator(more: Mapping[str, Callable[..., Any]] | None = None) -> Any:
+    """`more`: functions of a file that has checks of its own."""
+    return Validator({**FUNCTIONS, **(more or {})})

@@ -95,6 +95,11 @@ def load_vms(path: Path) -> tuple[VmConfig, ...]:
     return made
 
 
+def load_tree(path: Path, shape: Shape, found: Findings) -> Tree:
+    """One file of another program's, as it stands; its faults are added to what was found."""
+    return _main(path, shape, found)
+
+
 def _finish(config: _Config, also: Callable[[_Config], Iterable[Fault]] | None, found: Findings) -> _Config:
     if also:
         told = {fault.where for fault in found.faults}  # one fault is told once, by whom it concerns first

@@ -6,7 +6,7 @@ Text in; sections, faults and warnings out. Knows no file system; what the value
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,12 +52,14 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a file may hold: `fixed` sections, `many` of one kind at the top, or `below` one of its sections."""
+    """What a file may hold: `fixed` sections, `many` of one kind at the top, or `below` one of its sections. `checks`: by name,
+    functions that the tables name besides those of checks.py."""
 
     fixed: tuple[Table, ...] = ()
     many: Table | None = None
     below: Mapping[str, Table] = field(default_factory=dict)
     code: bool = False
+    checks: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
 
 def read_tree(text: str, file: str, shape: Shape) -> Tree:
@@ -66,7 +68,7 @@ def read_tree(text: str, file: str, shape: Shape) -> Tree:
     tree = Tree(file, faults=source.faults, warnings=source.warnings)
     config = ConfigObj(source.lines, configspec=_configspec(shape), interpolation=False)
     _take_out_misplaced(source, config, shape, tree)
-    result = config.validate(validator(), preserve_errors=True)
+    result = config.validate(validator(shape.checks), preserve_errors=True)
     wrong = _wrong(source, config, result, shape, tree)
     for name in config.sections:
         if (name,) in source.sections and ((), name) not in wrong:

@@ -10,7 +10,7 @@ from tests.docs.sentences import ROOT
 from tests.test_architecture import PURE
 
 PAGE = ROOT / "docs/architecture.md"
-FOLDERS = ("common", "vmmanager", "vmclient", "vmctl", "plugins", "demo", "sim")
+FOLDERS = ("common", "vmmanager", "vmclient", "vmctl", "plugins", "demo", "sim", "vmprovision")
 LIST = re.compile(r"(<!-- modules -->\n).*(<!-- end -->)", re.DOTALL)
 
 

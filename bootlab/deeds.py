@@ -1,0 +1,103 @@
+"""What a scenario can have done in the boot lab, after the word `lab`; each deed says what it has done."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from bootlab.machines import MACHINES
+
+if TYPE_CHECKING:
+    from bootlab.lab import Lab
+
+PENDING = "pending"
+
+
+class Deeds:
+    """By the word that a scenario says after `lab`."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._began: dict[str, float] = {}
+        self._deeds: dict[str, Callable[..., tuple[int, str]]] = {
+            "power-on": self._power_on,
+            "kill": self._kill,
+            "console": self._console,
+            "joined": self._joined,
+            "damage": self._damage,
+            "mend": self._mend,
+            "nfs": self._nfs,
+            "change-root": self._change_root,
+            "vmprovision": lambda *words: lab.provisioned(*words),
+        }
+
+    def do(self, words: tuple[str, ...]) -> tuple[int, str]:
+        """Exit code, and what there is to say. Raises Failed."""
+        verb, *rest = words
+        if verb == "sleep" and rest:
+            time.sleep(float(rest[0]))
+            return 0, ""
+        if verb not in self._deeds:
+            return 2, f"the lab cannot `{' '.join(words)}`"
+        return self._deeds[verb](*rest)
+
+    def _power_on(self, *names: str) -> tuple[int, str]:
+        for name in names:
+            self._began[name] = time.monotonic()
+            self._lab.processes.forget(name)
+            self._lab.power_on(name)
+        return 0, f"power-on {' '.join(names)}"
+
+    def _kill(self, *names: str) -> tuple[int, str]:
+        """The power is gone."""
+        for name in names:
+            self._lab.processes.kill(name)
+        return 0, f"kill {' '.join(names)}"
+
+    def _console(self, name: str, pattern: str) -> tuple[int, str]:
+        """Was it on this machine's console since it was powered on, and when?"""
+        found = [line for line in self._lab.console(name).splitlines() if re.search(pattern, line)]
+        return (0, "\n".join(found[-3:])) if found else (1, self._lab.console(name)[-1500:])
+
+    def _joined(self, *names: str) -> tuple[int, str]:
+        """Accepts keys that wait, and says who is connected, and how long after it was powered on."""
+        waiting = [
+            row["name"] for row in self._lab.ask("key", "list") if row.get("state") == PENDING and row["name"] in MACHINES
+        ]
+        for name in waiting:
+            self._lab.vmctl(("key", "accept", name, "-y")).communicate()
+        connected = {row["name"] for row in self._lab.ask("clients") if row["state"] == "connected"}
+        if not set(names) <= connected:
+            return 1, f"connected: {', '.join(sorted(connected)) or 'nobody'}"
+        times = {name: time.monotonic() - self._began[name] for name in names}
+        self._lab.figures |= {f"{name} joined": round(seconds, 1) for name, seconds in times.items()}
+        return 0, "\n".join(f"{name} joined {seconds:.0f} s after power-on" for name, seconds in times.items())
+
+    def _image(self, profile: str) -> str:
+        (path,) = sorted((self._lab.boot / "images" / profile).glob("*/root"))[-1:]
+        return str(path)
+
+    def _damage(self, profile: str) -> tuple[int, str]:
+        """One byte of the root that machines fetch is another one."""
+        with open(self._image(profile), "r+b") as file:
+            file.seek(1000)
+            byte = file.read(1)
+            file.seek(1000)
+            file.write(bytes([byte[0] ^ 1]))
+        return 0, f"the root of {profile} is damaged, or mended"
+
+    def _mend(self, profile: str) -> tuple[int, str]:
+        return self._damage(profile)
+
+    def _nfs(self, what: str) -> tuple[int, str]:
+        if what == "stop":
+            self._lab.processes.kill("nfs")
+        else:
+            self._lab.start_nfs()
+        return 0, f"nfs {what}"
+
+    def _change_root(self, text: str) -> tuple[int, str]:
+        (self._lab.folder / "overlay" / "etc" / "motd").write_text(f"{text}\n")
+        return 0, f"motd: {text}"

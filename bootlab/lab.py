@@ -1,0 +1,191 @@
+"""The boot lab: a boot server (DHCP, TFTP, HTTP, NFS), bus and manager as processes here, and empty machines in emulation."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bootlab import files, machines
+from bootlab.deeds import Deeds
+from bootlab.machines import MACHINES
+from common.keys import own_key, public_line, raw_public
+from provision.programs import output
+from xenlab import network
+from xenlab.lab import program
+from xenlab.processes import Failed, Processes
+from xenlab.qemu import PROGRAM
+
+START_S = 60.0
+BUILD_S = 600.0
+ASK_S = 60.0
+DISK_BYTES = 16 * 1024 * 1024
+PREFIX = "vmherd-bootlab-"
+PROGRAMS = {
+    PROGRAM: "qemu-system-x86",
+    "dnsmasq": "dnsmasq-base",
+    "ganesha.nfsd": "nfs-ganesha, nfs-ganesha-vfs",
+    "grub-mkimage": "grub-common",
+    "mkfs.ext4": "e2fsprogs",
+    "apt-get": "apt",
+}
+FILES = {machines.OVMF: "ovmf", machines.ROM: "ipxe-qemu", Path("/etc/idmapd.conf"): "libnfsidmap1"}
+GANESHA_FIRST = """\
+NFS_CORE_PARAM {{ Plugins_Dir = "/usr/lib/x86_64-linux-gnu/ganesha"; }}
+NFSv4 {{ RecoveryBackend = "fs"; RecoveryRoot = "{folder}"; Graceless = true; }}
+"""
+
+
+def missing() -> str:
+    """Why there can be no boot lab here; empty where there can."""
+    for name, package in PROGRAMS.items():
+        if not shutil.which(name):
+            return f"the program {name} is missing (package {package})"
+    for path, package in FILES.items():
+        if not path.exists():
+            return f"{path} is missing (package {package})"
+    if os.geteuid() != 0:
+        return "the boot lab needs root: its NFS server shows files of root"
+    return network.missing()
+
+
+class Lab:
+    """`folder`: all files of this lab, wiped before it starts. `cache`: of packages. Use as a context manager."""
+
+    def __init__(self, folder: Path, cache: Path, say: Callable[[str], None]) -> None:
+        self.folder, self.cache, self.say = folder, cache, say
+        self.sockets = Path(tempfile.mkdtemp(prefix=PREFIX, dir="/tmp"))  # a unix socket's path has 107 bytes at most
+        self.processes = Processes(folder / "log")
+        self.figures: dict[str, float] = {}
+        self.do = Deeds(self).do
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self.processes.close()
+        shutil.rmtree(self.sockets, ignore_errors=True)
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "manager" / "run" / "vmmanager.sock"
+
+    @property
+    def boot(self) -> Path:
+        return self.folder / "boot" / "boot"
+
+    def prepare(self) -> None:
+        """Everything is built and written, as an administrator does it. Raises Failed, NotToBeHad."""
+        for name in ("log", "machines", "manager/run", "managers", "images", "overlay/etc", "recovery"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        key = own_key(self.folder / "manager" / "state", files.MANAGER)
+        (self.folder / "managers" / f"{files.MANAGER}.pub").write_text(public_line(raw_public(key), files.MANAGER) + "\n")
+        (self.folder / "overlay" / "etc" / "motd").write_text("the boot lab\n")
+        (self.folder / "provision.ini").write_text(files.provision_ini())
+        (self.folder / "provision.ini").chmod(0o600)
+        for words in (["build"], ["write"], ["publish", "--create"]):
+            self.say(f"vmprovision {' '.join(words)}")
+            self.provision(*words)
+        for name in MACHINES:
+            self._disk(name)
+
+    def provision(self, *words: str, limit_s: float = BUILD_S) -> str:
+        """What vmprovision says. Raises Failed."""
+        code, said = self.provisioned(*words, limit_s=limit_s)
+        if code:
+            raise Failed(f"vmprovision {' '.join(words)} ended with {code}: {said}")
+        return said
+
+    def provisioned(self, *words: str, limit_s: float = BUILD_S) -> tuple[int, str]:
+        argv = [sys.executable, "-m", "vmprovision", "--file", str(self.folder / "provision.ini"), "--cache", str(self.cache)]
+        environment = {**os.environ, "VMHERD_SOCKET": str(self.socket)}
+        done = subprocess.run(
+            [*argv, *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=limit_s,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def _disk(self, name: str) -> None:
+        """For the machine's keys; with its firmware's variables beside it."""
+        path = self.folder / "machines" / f"{name}.disk"
+        with path.open("wb") as file:
+            file.truncate(DISK_BYTES)
+        output(["mkfs.ext4", "-q", str(path)], limit_s=ASK_S)
+        shutil.copy(machines.OVMF_VARIABLES, self.folder / "machines" / f"{name}.vars")
+
+    # --- the server ---------------------------------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Raises Failed."""
+        network.make(len(MACHINES))
+        dnsmasq = ["dnsmasq", "--keep-in-foreground", "--user=root", "--log-facility=-"]
+        dnsmasq += [f"--conf-file={self.folder}/boot/dnsmasq.conf", f"--dhcp-leasefile={self.folder}/leases"]
+        self.processes.start("dnsmasq", dnsmasq, self.folder)
+        http = ["-m", "http.server", "80", "--bind", network.MANAGER, "--directory", str(self.boot)]
+        self.processes.start("http", [sys.executable, *http], self.folder)
+        self.start_nfs()
+        manager = self.folder / "manager"
+        (manager / "vmmanager.ini").write_text(files.manager_ini())
+        gateways = (self.folder / "boot" / "vms-gateways.ini").read_text()
+        (manager / "vms.ini").write_text(files.vms_ini() + gateways)
+        (manager / "triggers.d").mkdir(exist_ok=True)
+        self.processes.start("vmbus", [*program("vmbus"), "--listen", f"{network.MANAGER}:{network.PORT}"], manager)
+        self.processes.wait("the bus listens", lambda: re.search("listening on", self.processes.log("vmbus")), START_S)
+        self.processes.start("vmmanager", [*program("vmmanager"), "--config", str(manager / "vmmanager.ini")], manager)
+        self.processes.wait("the manager leads", lambda: self.socket.exists() and self.ask("status").get("leading"), START_S)
+        self.say(f"the boot server is up at {network.MANAGER}")
+
+    def start_nfs(self) -> None:
+        text = (self.folder / "boot" / "ganesha.conf").read_text()
+        first = GANESHA_FIRST.format(folder=self.folder / "recovery")
+        path = self.folder / "ganesha.conf"
+        path.write_text(first + text + files.images_export(self.folder / "images", text.count("EXPORT") + 1))
+        log = self.folder / "log" / "ganesha"
+        argv = ["ganesha.nfsd", "-F", "-f", str(path), "-L", str(log), "-p", str(self.folder / "ganesha.pid"), "-N", "EVENT"]
+        self.processes.start("nfs", argv, self.folder)
+
+    # --- machines -----------------------------------------------------------------------------------------------------------
+
+    def power_on(self, name: str) -> None:
+        one = MACHINES[name]
+        argv = machines.command(name, one, network.tap(one.number), self.folder / "machines", self.sockets)
+        self.processes.start(name, argv, self.folder)
+
+    def console(self, name: str) -> str:
+        path = self.folder / "machines" / f"{name}.console"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    # --- the operator -------------------------------------------------------------------------------------------------------
+
+    def vmctl(self, words: tuple[str, ...]) -> subprocess.Popen[str]:
+        """As an operator types it; output and errors together."""
+        return subprocess.Popen(
+            [*program("vmctl"), *words],
+            env={**os.environ, "VMHERD_SOCKET": str(self.socket), "COLUMNS": "200"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def ask(self, *words: str) -> Any:
+        """What `vmctl WORDS --json` says. Raises Failed."""
+        argv: Sequence[str] = [*program("vmctl"), *words, "--json"]
+        environment = {**os.environ, "VMHERD_SOCKET": str(self.socket)}
+        done = subprocess.run(argv, env=environment, capture_output=True, check=False, timeout=ASK_S)
+        try:
+            return json.loads(done.stdout)
+        except ValueError:
+            raise Failed(f"vmctl {' '.join(words)} ended with {done.returncode}: {done.stderr.decode()}") from None

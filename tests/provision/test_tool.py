@@ -1,0 +1,261 @@
+"""vmprovision from the command line, on a root that is given: what is written, what is left alone, what is refused."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from provision import cpio
+from tests.provision.given import farm, kernel_image
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Tool:
+    """One inventory, and vmprovision called on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ini = farm(folder)
+        self.target = folder / "boot"
+
+    def run(self, *words: str, code: int = 0, file_bytes_max: int = -1) -> str:
+        """What it says; `file_bytes_max`: as if the disk were full beyond that."""
+
+        def limit() -> None:
+            if file_bytes_max >= 0:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes_max, file_bytes_max))
+
+        argv = [sys.executable, "-m", "vmprovision", "--file", str(self.ini), *words]
+        environment = {**os.environ, "PATH": f"{self.folder / 'programs'}:{os.environ['PATH']}"}
+        done = subprocess.run(
+            argv, cwd=ROOT, capture_output=True, text=True, check=False, env=environment, timeout=100, preexec_fn=limit
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def build(self, *profiles: str) -> str:
+        """Without GRUB, for which packages would be fetched."""
+        return self.run("build", "--no-grub", *profiles)
+
+    def everything(self) -> dict[str, str]:
+        """Checksum of every file in the target folder but the lock."""
+        paths = (path for path in sorted(self.target.rglob("*")) if path.is_file() and path.name != ".lock")
+        return {str(path.relative_to(self.target)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+    def menu(self, mac: str) -> str:
+        return (self.target / "boot" / "grub" / "hosts" / f"{mac}.cfg").read_text()
+
+
+@pytest.fixture
+def tool(tmp_path: Path) -> Tool:
+    return Tool(tmp_path)
+
+
+def test_check_says_what_there_is(tool: Tool) -> None:
+    assert tool.run("check") == f"{tool.ini}: good: 2 networks, 2 profiles, 2 hosts, 1 gateway, no images\n"
+    tool.ini.write_text(tool.ini.read_text().replace("profile = shared", "profile = shred"))
+    assert tool.run("check", code=2) == (
+        f"{tool.ini}:31: [xen2] profile: 'shred': no such profile (did you mean shared?)\n1 fault\n"
+    )
+    assert not tool.target.exists()
+
+
+def test_nothing_is_written_before_something_was_built(tool: Tool) -> None:
+    assert "profile ram was never built" in tool.run("write", code=1)
+    assert not (tool.target / "boot").exists()
+
+
+def test_a_dry_run_writes_nothing_and_says_what_a_run_then_does(tool: Tool) -> None:
+    tool.build()
+    before = tool.everything()
+    dry = tool.run("write", "--dry-run", "--diff")
+    assert tool.everything() == before
+    wet = tool.run("write", "--diff")
+    assert dry == wet + "nothing was written (--dry-run)\n"
+    assert "+dhcp-host=52:54:00:00:00:01,10.77.0.11,xen1,infinite" in wet
+    assert tool.run("write") == f"{tool.target}: nothing to change\n"
+
+
+def test_the_same_input_gives_the_same_bytes(tool: Tool, tmp_path: Path) -> None:
+    for one in (tool, other := Tool(tmp_path / "other")):
+        one.build()
+    images = {path: digest for path, digest in tool.everything().items() if "/images/" in path}
+    assert images
+    assert images == {path: digest for path, digest in other.everything().items() if "/images/" in path}
+    assert "is there already" in tool.build()
+
+
+def test_a_host_boots_what_was_built_with_the_checksums_of_what_lies_there(tool: Tool) -> None:
+    tool.build()
+    tool.run("write")
+    menu = tool.menu("52:54:00:00:00:01")
+    words = dict(re.findall(r"vmherd\.(\w+)=([^\s;]+)", menu))
+    for path, wanted in ((words["image"], words["sum"]), (words["layer"], words["layersum"])):
+        assert hashlib.sha256((tool.target / "boot" / path).read_bytes()).hexdigest() == wanted
+    assert re.search(r"multiboot2 \(http,10\.77\.0\.1\)/images/ram/\w+/xen dom0_mem=1G,max:1G; then\n", menu)
+    assert (words["address"], words["bridge"], words["root"]) == ("10.77.0.11/24", "xenbr0", "ram")
+    assert menu.index("multiboot2") < menu.index('menuentry "the local disk"')
+    own = cpio.read((tool.target / "boot" / words["layer"]).read_bytes())
+    assert b"VLANS=12=xenbr0.12\n" in own.read("etc/vmherd-image/host")
+    assert b"name = xen1\n" in own.read("etc/vmherd/vmclient.ini")
+    assert not [path for path in own if b"secret" in own[path].content]
+
+
+def test_a_shared_root_can_be_written_only_where_it_leads_into_memory(tool: Tool) -> None:
+    tool.build("shared")
+    (root,) = (tool.target / "nfs" / "shared").iterdir()
+    assert os.readlink(root / "var" / "log") == "/flash/var/log"
+    assert os.readlink(root / "root") == "/flash/root"
+    assert (root / "usr/share/vmherd-image/flash/etc/vmherd-image/modules").exists()
+    (sums,) = (tool.target / "boot" / "images" / "shared").glob("*/root")
+    checked = subprocess.run(["sha256sum", "-c", str(sums)], cwd=root, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    tool.run("build", "--no-grub", "ram")
+    tool.run("write")
+    assert f"{root} 10.77.0.0/24(ro,no_root_squash" in (tool.target / "exports").read_text()
+    said = tool.run("writes", "shared")
+    assert "/var/spool/daemon/queue: named by" in said
+    assert "/var/log/daemon.log" not in said
+
+
+def test_hosts_keep_their_root_when_another_is_built(tool: Tool) -> None:
+    tool.build()
+    tool.run("write")
+    before = tool.menu("52:54:00:00:00:01")
+    (tool.folder / "root" / "etc" / "motd").write_text("new\n")
+    assert "is new" in tool.build("ram")
+    assert tool.run("write") == f"{tool.target}: nothing to change\n"
+    assert tool.menu("52:54:00:00:00:01") == before
+
+
+def test_what_belongs_to_a_host_that_is_gone_goes(tool: Tool) -> None:
+    tool.build()
+    tool.run("write")
+    assert "added" in tool.run(
+        "host", "add", "xen3", "--mac", "52:54:00:00:00:03", "--address", "10.77.0.13", "--profile", "ram"
+    )
+    tool.run("write")
+    assert "xen3" in tool.menu("52:54:00:00:00:03")
+    tool.run("host", "remove", "xen3")
+    said = tool.run("write")
+    assert re.search(r"(?m)^removed +.*/boot/hosts/xen3\.cpio$", said)
+    assert not (tool.target / "boot" / "hosts" / "xen3.cpio").exists()
+    assert (tool.target / "boot" / "hosts" / "xen1.cpio").exists()
+
+
+def test_a_host_that_does_not_fit_leaves_the_file_as_it_is(tool: Tool) -> None:
+    before = tool.ini.read_text()
+    said = tool.run("host", "add", "xen3", "--mac", "52:54:00:00:00:01", "--address", "10.99.0.13", code=2)
+    assert "the MAC 52:54:00:00:00:01 belongs to xen1 already" in said
+    assert "10.99.0.13 lies outside lab" in said
+    assert tool.ini.read_text() == before
+
+
+def test_a_full_disk_leaves_the_builds_as_they_were(tool: Tool) -> None:
+    tool.build()
+    tool.run("write")
+    before = tool.everything()
+    (tool.folder / "root" / "etc" / "large").write_bytes(os.urandom(300_000))
+    said = tool.run("build", "--no-grub", code=1, file_bytes_max=200_000)
+    assert f"{os.strerror(errno.EFBIG)}; the builds before are untouched" in said
+    assert tool.everything() == before
+    tool.build()
+    assert not list(tool.target.rglob(".unfinished-*"))
+
+
+def test_a_full_disk_leaves_what_was_written_as_it_was(tool: Tool) -> None:
+    tool.build()
+    tool.run("write")
+    before = tool.everything()
+    tool.ini.write_text(tool.ini.read_text().replace("subnet = 10.77.0.0/24", "subnet = 10.77.0.0/24\ndns = 10.77.0.1"))
+    assert "nothing was changed" in tool.run("write", code=1, file_bytes_max=500)
+    assert tool.everything() == before
+
+
+def test_an_interrupted_build_leaves_nothing_that_counts(tool: Tool) -> None:
+    tool.build()
+    leftover = tool.target / "boot" / "images" / "ram" / ".unfinished-x"
+    leftover.mkdir()
+    (leftover / "build.json").write_text("{")
+    (tool.folder / "root" / "etc" / "motd").write_text("new\n")
+    tool.build("ram")
+    assert not leftover.exists()
+    tool.run("write")
+
+
+def test_nothing_is_ever_written_outside_the_target(tool: Tool, tmp_path: Path) -> None:
+    tool.build()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tool.target / "boot" / "hosts").symlink_to(elsewhere)
+    assert f"{tool.target / 'boot' / 'hosts'} is a link" in tool.run("write", code=1)
+    assert not list(elsewhere.iterdir())
+    assert not (tool.target / "dnsmasq.conf").exists()
+
+
+@pytest.mark.parametrize(
+    ("elf", "said"),
+    [
+        (b"\x7fELF nothing", "without Xen support (CONFIG_XEN)"),
+        (b"plain", "what was unpacked is no ELF image"),
+    ],
+)
+def test_a_kernel_that_xen_cannot_start_is_refused(tool: Tool, elf: bytes, said: str) -> None:
+    (tool.folder / "vmlinuz").write_bytes(kernel_image(elf))
+    assert said in tool.run("build", "--no-grub", "ram", code=1)
+    assert not list(tool.target.rglob("build.json"))
+
+
+def test_a_kernel_without_nfs_is_refused_for_an_nfs_root_alone(tool: Tool) -> None:
+    builtin = next(tool.folder.glob("root/lib/modules/*/modules.builtin"))
+    builtin.write_text(builtin.read_text().replace("kernel/nfsv4.ko\n", ""))
+    assert "the kernel 6.1.0-test has no module nfsv4" in tool.run("build", "--no-grub", "shared", code=1)
+    tool.build("ram")
+
+
+def test_two_at_once_are_refused(tool: Tool) -> None:
+    import fcntl
+
+    tool.build()
+    with (tool.target / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert f"another vmprovision works in {tool.target}" in tool.run("write", code=1)
+
+
+def test_a_managers_private_key_is_never_given_to_hosts(tool: Tool) -> None:
+    keys = tool.folder / "keys"
+    keys.mkdir()
+    (keys / "mgr1.pub").write_text("vmherd-ed25519-secret 00\n")
+    tool.ini.write_text(tool.ini.read_text().replace("folder = boot", "folder = boot\nmanagers = keys"))
+    tool.build()
+    assert "holds a private key" in tool.run("write", code=1)
+
+
+def test_iscs_dhcpd_takes_what_is_written_for_it(tool: Tool) -> None:
+    tool.ini.write_text(tool.ini.read_text().replace("folder = boot", "folder = boot\ndhcp = isc\nnfs = ganesha"))
+    tool.build()
+    tool.run("write")
+    _accepted(["/usr/sbin/dhcpd", "-t", "-cf", str(tool.target / "dhcpd.conf")])
+    assert "Pseudo = /nfs/shared/" in (tool.target / "ganesha.conf").read_text()
+
+
+def test_dnsmasq_takes_what_is_written_for_it(tool: Tool) -> None:
+    tool.build()
+    tool.run("write")
+    _accepted(["/usr/sbin/dnsmasq", "--test", f"--conf-file={tool.target / 'dnsmasq.conf'}"])
+
+
+def _accepted(argv: list[str]) -> None:
+    if not Path(argv[0]).exists():
+        pytest.skip(f"{argv[0]} is not installed")
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,108 @@
+"""A rolling update, against a program that stands where vmctl does and a farm that is some files: order, stops, undo."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.provision.test_tool import Tool
+from vmprovision.farm import Farm, FarmFault
+
+VMCTL = """\
+import pathlib, re, sys
+farm, words = pathlib.Path({farm!r}), sys.argv[1:]
+(farm / "calls").open("a").write(" ".join(words) + "\\n")
+at = words.index("--on") + 1 if "--on" in words else None
+host = words[at] if at else words[2]
+boots = farm / host
+if (farm / "broken").exists() and (farm / "broken").read_text() == " ".join(words[:3]):
+    sys.exit("vmctl: it cannot be done")
+if "program=booted" in words:
+    count = int(boots.read_text()) if boots.exists() else 0
+    menu = next(p for p in pathlib.Path({menus!r}).glob("*.cfg") if f"vmherd.host={{host}} " in p.read_text())
+    digest = re.search(r"image=images/\\w+/(\\w+)/root", (farm / f"{{host}}.booted").read_text())[1]
+    print(f"vmherd.host={{host}} vmherd.image=images/x/{{digest}}/root {{count:08x}}-0000-0000-0000-000000000000")
+if "program=reboot" in words:
+    boots.write_text(str(1 + (int(boots.read_text()) if boots.exists() else 0)))
+    menu = next(p for p in pathlib.Path({menus!r}).glob("*.cfg") if f"vmherd.host={{host}} " in p.read_text())
+    (farm / f"{{host}}.booted").write_text(menu.read_text())
+"""
+
+
+class Hosts:
+    """xen1 and xen2, in the profile ram, booted from what was written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tool = Tool(folder)
+        self.tool.ini.write_text(self.tool.ini.read_text().replace("profile = shared", "profile = ram"))
+        self.tool.build("ram")
+        self.tool.run("write")
+        self.farm = folder / "farm"
+        self.farm.mkdir()
+        menus = self.tool.target / "boot" / "grub" / "hosts"
+        for path in menus.glob("*.cfg"):
+            host = re.search(r"vmherd\.host=(\w+)", path.read_text())
+            assert host
+            (self.farm / f"{host[1]}.booted").write_text(path.read_text())
+        self.program = folder / "vmctl.py"
+        self.program.write_text(VMCTL.format(farm=str(self.farm), menus=str(menus)))
+
+    def new_root(self, text: str) -> None:
+        (self.tool.folder / "root" / "etc" / "motd").write_text(text)
+        self.tool.build("ram")
+
+    def update(self, *words: str, code: int = 0) -> str:
+        return self.tool.run("update", "--vmctl", f"{sys.executable} {self.program}", *words, code=code)
+
+    def orders(self) -> list[str]:
+        """What was asked but for looks."""
+        calls = (self.farm / "calls").read_text().splitlines() if (self.farm / "calls").exists() else []
+        (self.farm / "calls").unlink(missing_ok=True)
+        return [" ".join(call.split()[:3]) for call in calls if "program=booted" not in call]
+
+    def digests(self) -> list[str]:
+        found = [re.search(r"ram/(\w+)/root", self.tool.menu(f"52:54:00:00:00:0{number}")) for number in (1, 2)]
+        return [one[1] for one in found if one]
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Hosts:
+    return Hosts(tmp_path)
+
+
+def test_one_host_after_the_other_and_back(hosts: Hosts) -> None:
+    old = hosts.digests()
+    assert "every host has the root that it should have" in hosts.update()
+    hosts.new_root("new\n")
+    said = hosts.update()
+    new = hosts.digests()
+    assert old[0] == old[1] != new[0] == new[1]
+    assert said.index("1 of 2: xen1") < said.index(f"xen1: runs {new[0]}") < said.index("2 of 2: xen2")
+    each = [[f"host evacuate {host}", "exec exec program=reboot", f"host return {host}"] for host in ("xen1", "xen2")]
+    assert hosts.orders() == each[0] + each[1]
+    hosts.update("--undo")
+    assert hosts.digests() == old
+
+
+def test_the_first_that_fails_ends_it(hosts: Hosts) -> None:
+    old = hosts.digests()
+    hosts.new_root("new\n")
+    (hosts.farm / "broken").write_text("host evacuate xen1")
+    assert "xen1 was not emptied: vmctl: it cannot be done" in hosts.update(code=1)
+    assert hosts.digests() == old
+    assert hosts.orders() == ["host evacuate xen1"]
+    hosts.update("xen2")
+    assert hosts.digests()[0] == old[0] != hosts.digests()[1]
+
+
+def test_a_host_that_comes_back_with_another_root_is_a_failure(hosts: Hosts) -> None:
+    farm = Farm(lambda text: None, 20.0, (sys.executable, str(hosts.program)))
+    with pytest.raises(FarmFault, match=r"^xen1 has restarted, but runs \w+, not 0123456789ab$"):
+        farm.restart("xen1", "test", lambda: "0123456789ab")
+
+
+def test_a_host_that_is_not_known_is_told(hosts: Hosts) -> None:
+    assert hosts.update("xen9", code=2) == "vmprovision: there is no host xen9\n"
