@@ -247,11 +247,15 @@ class Manager:
         if control.verb == WORDS:
             self.reign.asked(sender, address, control.arguments)
         elif control.verb == "lead":
-            self._changed(self.leadership.heard_lead(sender, address, control.arguments))
+            change = self.leadership.heard_lead(sender, address, control.arguments)
+            self._changed(change)
+            if change == "lost":
+                self.peers.greet_managers()  # we led beside it: it answers with its state
             self.reign.pleaded_at = self.context.now.mono
             if address not in self.peers.names and sender != self.context.name:
                 self.peers.greet_managers()  # after a cut network healed; its answer proves that the session is its own
-        else:
+        elif not (self.leadership.leading and sender != self.context.name and control.verb in ("sync", "state")):
+            # safety: who leads takes no state from one that leads no longer, and does not know it yet
             self.peers.heard(sender, control.verb, control.arguments)
 
     def _manager_says(self, sender: str, address: str, message: ClbControl) -> None:
