@@ -38,7 +38,7 @@ class Leadership:
         self.leader = ""
         self.since: float | None = None
         self.view: View | None = None
-        self.witnessed: Callable[[], bool] = lambda: False  # is the witness on the bus with us? Set by the owner
+        self.outvotes: Callable[[], bool] = lambda: False  # is a majority of the voters on the bus with us? Set by the owner
         self.proved: Callable[[str], bool] = lambda address: True  # is it a manager's session? Set by the owner
         self._seniors: dict[str, float] | None = None  # who was there before us -> until when we wait for its proof
         self._token = ""  # of the epoch being written
@@ -74,8 +74,9 @@ class Leadership:
         return ""
 
     def _may_lead(self, view: View) -> bool:
-        """The bus's opinion of who is the primary part; of two managers the one that the witness is with may lead, too."""
-        return view.primary or self.witnessed()
+        """The bus's opinion of who is the primary part; but where a majority of those who give their word is, somebody may lead
+        whatever the bus thinks."""
+        return view.primary or self.outvotes()
 
     def silent(self, addresses: Iterable[str], why: str) -> None:
         """Who leads, or should, gives no sign of it, though it is on the bus: it is waited for no longer. What it has granted
@@ -210,6 +211,8 @@ class Leadership:
         self._claim(self.highest + 1)
 
     def tick(self) -> None:
+        if self.view is not None and not self.view.primary and not self.leading:
+            self._campaign()  # who is on this side is known only by their hellos
         if self._c.now.mono >= self._retry_at:
             self._retry_at = float("inf")
             self._rise()

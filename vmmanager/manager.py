@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from common.bus.contract import Closed, Opened, View
+from common.bus.contract import Cause, Closed, Opened, View
 from common.config.differences import differences
 from common.config.model import ManagerConfig
 from common.leasewords import LEASE, WORD, WORDS
@@ -105,7 +105,7 @@ class Manager:
         self.reign = Reign(self.context)
         self.failover = Watch(self.context, self.reign, self.peers.tell)
         self.reign.outbid = self.leadership.outbid
-        self.leadership.witnessed = self._witnessed
+        self.leadership.outvotes = self._outvotes
         self.guarding = Guarding(self.failover, self.machines)
         self.acting.fail_over = self.guarding.fail_over
         self.followers = Followers(self.context)
@@ -255,11 +255,15 @@ class Manager:
         if control.verb == WORDS:
             self.reign.asked(sender, address, control.arguments)
         elif control.verb == "lead":
-            self._changed(self.leadership.heard_lead(sender, address, control.arguments))
+            change = self.leadership.heard_lead(sender, address, control.arguments)
+            self._changed(change)
+            if change == "lost":
+                self.peers.greet_managers()  # we led beside it: it answers with its state
             self.reign.pleaded_at = self.context.now.mono
             if address not in self.peers.names and sender != self.context.name:
                 self.peers.greet_managers()  # after a cut network healed; its answer proves that the session is its own
-        else:
+        elif not (self.leadership.leading and sender != self.context.name and control.verb in ("sync", "state")):
+            # safety: who leads takes no state from one that leads no longer, and does not know it yet
             self.peers.heard(sender, control.verb, control.arguments)
 
     def _manager_says(self, sender: str, address: str, message: ClbControl) -> None:
@@ -358,6 +362,8 @@ class Manager:
 
     def _managers_viewed(self, view: View) -> None:
         self.peers.viewed(view)
+        if view.cause is Cause.NETWORK and set(view.members) - self.peers.names.keys():
+            self.peers.greet_managers()  # parts of the bus have come together, and who is new here has said hello elsewhere
         self.roll.managers_viewed(view.members)
         self._changed(self.leadership.viewed(view))
 
@@ -396,9 +402,14 @@ class Manager:
             silent_s = self.context.now.mono - self.reign.pleaded_at
             self.leadership.silent(leaders if quiet <= 2 else names, f"no manager has asked for words for {silent_s:.0f} s")
 
-    def _witnessed(self) -> bool:
+    def _outvotes(self) -> bool:
+        """Is a majority of the configured managers and the witness on the bus with us?"""
+        authority = self.reign.authority
         witness = self.context.farm.clients.get(self.context.config.failover.witness)
-        return witness is not None and bool(witness.address) and not self.reign.authority.alone
+        there = {self.context.name, *self.peers.names.values()}
+        if witness is not None and witness.address:
+            there.add(witness.name)
+        return not authority.alone and len(there.intersection(authority.voters)) >= authority.needed
 
     def _unsent(self, event: Unsent) -> None:
         progress = self.requests.unsent(event.id, event.reason, self.context.now.mono)
