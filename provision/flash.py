@@ -17,6 +17,7 @@ WRITTEN = (
     "etc/hosts", "etc/resolv.conf", "etc/vmherd", "etc/vmherd-image", "etc/dropbear", "etc/xen", "root", "tmp", "srv", "mnt",
     "var/lib/vmherd-client", "var/lib/xen", "var/lib/xenstored", "var/log",
 )  # fmt: skip
+FILES = ("etc/hosts", "etc/resolv.conf")  # the rest are folders, where the packages have none of the name
 IN_RAM_ANYWAY = ("run", "dev", "proc", "sys", "var/run", LOCKS, TEMPORARY, "flash", "tmp")
 _WRITES = re.compile(rb"(?<![\w./-])/((?:var|etc|srv|opt|root|mnt)/[\w.+/-]{2,80})")
 TEXT_BYTES_MAX = 8_000_000
@@ -31,7 +32,9 @@ def linked(tree: Tree) -> None:
     tree.folder(TEMPLATE)
     for place in WRITTEN:
         held = tree.matching(place)
-        if not held:
+        if not held and place in FILES:
+            tree.file(f"{TEMPLATE}/{place}", "")
+        elif not held:
             tree.folder(f"{TEMPLATE}/{place}")
         moved = [(path, tree[path]) for path in held]
         tree.remove(place)
