@@ -1,6 +1,7 @@
 """A root that many share and nobody writes: each path that must be written becomes a link into /flash, made in RAM at boot.
 
-The prototype's scheme. What lay there goes to `TEMPLATE`, from which the first stage fills /flash (files/boot-init).
+The prototype's scheme. What lay there goes into the archive `TEMPLATE`, which the first stage unpacks into /flash
+(files/boot-init).
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 
+from provision.cpio import archive
 from provision.tree import Tree
 
-TEMPLATE = "usr/share/vmherd-image/flash"
+TEMPLATE = "usr/share/vmherd-image/flash.cpio"
 LOCKS, TEMPORARY = "var/lock", "var/tmp"  # as links, where the packages make none
 WRITTEN = (
     "etc/hosts", "etc/resolv.conf", "etc/vmherd", "etc/vmherd-image", "etc/dropbear", "etc/xen", "root", "tmp", "srv", "mnt",
@@ -30,17 +32,18 @@ def linked(tree: Tree) -> None:
         if place not in tree:
             tree.link(place, where)
     tree.folder(TEMPLATE)
+    held = Tree(merged=False)
     for place in WRITTEN:
-        held = tree.matching(place)
-        if not held and place in FILES:
-            tree.file(f"{TEMPLATE}/{place}", "")
-        elif not held:
-            tree.folder(f"{TEMPLATE}/{place}")
-        moved = [(path, tree[path]) for path in held]
+        found = tree.matching(place)
+        for path in found:
+            held.add(path, tree[path])
+        if not found and place in FILES:
+            held.file(place, "")
+        elif not found:
+            held.folder(place)
         tree.remove(place)
-        for path, node in moved:
-            tree.add(f"{TEMPLATE}/{path}", node)
         tree.link(place, f"/flash/{place}")
+    tree.file(TEMPLATE, b"".join(archive(held)))
 
 
 def uncovered(paths: Iterable[str]) -> Iterator[str]:

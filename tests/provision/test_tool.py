@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import resource
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -115,8 +116,9 @@ def test_a_shared_root_can_be_written_only_where_it_leads_into_memory(tool: Tool
     (root,) = (tool.target / "nfs" / "shared").iterdir()
     assert os.readlink(root / "var" / "log") == "/flash/var/log"
     assert os.readlink(root / "root") == "/flash/root"
-    assert (root / "usr/share/vmherd-image/flash/etc/vmherd-image/modules").exists()
-    assert (root / "usr/share/vmherd-image/flash/etc/resolv.conf").is_file()  # each host's own takes its place
+    held = cpio.read((root / "usr/share/vmherd-image/flash.cpio").read_bytes())
+    assert {"etc/vmherd-image/modules", "var/log", "srv", "root"} <= set(held)
+    assert stat.S_ISREG(held["etc/resolv.conf"].mode)  # each host's own takes its place
     (sums,) = (tool.target / "boot" / "images" / "shared").glob("*/root")
     checked = subprocess.run(["sha256sum", "-c", str(sums)], cwd=root, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
