@@ -62,14 +62,14 @@ class Word:
 
 class Voter:
     """One manager, or the witness. `mute_s`: by the numbers of its own file, or the last ones told; `started`: its clock at its
-    start; `known`: the highest epoch it had known before."""
+    start; `known`: the highest epoch it had known before, and `leader` whose it was; "": it does not know."""
 
-    def __init__(self, started: float, mute_s: float, known: int = 0) -> None:
+    def __init__(self, started: float, mute_s: float, known: int = 0, leader: str = "") -> None:
         self.mute_s = mute_s
         self._silent_until = started + mute_s
         self._known = known
         self._before = known
-        self._leader = ""
+        self._leader = leader
         self._epoch = known
         self._given_until = float("-inf")
         self.rise_above = 0  # the epoch above which the plea that was refused last must rise; 0: that is not what is wrong
@@ -83,12 +83,9 @@ class Voter:
         if plea.epoch < self._known:  # safety: a reign that is over gets no word
             self.rise_above = self._known
             return f"it knows of epoch {self._known}"
-        if plea.epoch == self._epoch and self._leader not in (
-            "",
-            leader,
-        ):  # safety: an epoch has one leader, or late orders pass
+        if plea.epoch == self._epoch and self._leader != leader:  # safety: an epoch has one leader, or late orders pass
             self.rise_above = plea.epoch
-            return f"epoch {plea.epoch} is {self._leader}'s"
+            return f"epoch {plea.epoch} is {self._leader}'s" if self._leader else f"whose epoch {plea.epoch} is, it forgot"
         if now < self._silent_until:  # safety: what it said before its start, it does not know
             return f"it started a moment ago, and is silent for {self._silent_until - now:.1f} s"
         if self._leader not in ("", leader) and now < self._given_until:  # safety: no two leaders at a time

@@ -231,12 +231,12 @@ class Leases:
 
 
 class Witness:
-    """Gives its word to a leader, where the client's file says so. `epoch`: the highest known."""
+    """Gives its word to a leader, where the client's file says so. `epoch`: the highest known before."""
 
     def __init__(self, config: GuardConfig, now: float, epoch: int) -> None:
         self._config = config
         self._started = now
-        self._epoch = epoch
+        self._before = self._epoch = epoch
         self._voter: Voter | None = None
 
     def heard_epoch(self, epoch: int) -> None:
@@ -252,7 +252,8 @@ class Witness:
         if not self._config.witness:
             return ClbControl(verb=WORD, ok=False, reason="this client is no witness (witness of [failover])")
         if self._voter is None:
-            self._voter = Voter(self._started, max(plea.mute_s, mute_s(Terms())), self._epoch)
+            self._voter = Voter(self._started, max(plea.mute_s, mute_s(Terms())), self._before)
+            self._voter.heard_epoch(self._epoch)
         if plea.over:
             self._voter.freed(leader, plea.epoch)
             return None

@@ -143,7 +143,7 @@ class Leadership:
 
     def _claim(self, epoch: int) -> None:
         self._claimed, self._token, self._retry_at = epoch, f"epoch:{epoch}", float("inf")
-        self._c.out.append(Persist("fact", "epoch", {"epoch": epoch}, self._token))
+        self._c.out.append(Persist("fact", "epoch", {"epoch": epoch, "leader": self._c.name}, self._token))
 
     def stored(self, stored: Stored) -> Change:
         """Our epoch is on disk, or could not be written."""
@@ -187,7 +187,8 @@ class Leadership:
         self.highest = max(self.highest, epoch)
         self._c.epoch = epoch
         change = self.resign(f"{name} leads with epoch {epoch}")
-        self._c.out.append(Persist("fact", "epoch", {"epoch": self.highest}))
+        whose = name if epoch == self.highest else ""
+        self._c.out.append(Persist("fact", "epoch", {"epoch": self.highest, "leader": whose}))
         if self.leader != name:
             self.leader = name
             self._say(f"manager {name}: leads now (epoch {epoch})")

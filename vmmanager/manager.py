@@ -299,7 +299,7 @@ class Manager:
     def _loaded(self, event: Loaded) -> None:
         self.loaded = True
         self.context.loaded(event.last_event)
-        epoch = 0
+        epoch, whose = 0, ""
         for table, key, value in event.rows:
             if table == "key":
                 self.keys.restore(key, value)
@@ -315,13 +315,13 @@ class Manager:
                 self.decisions.ended_silences.learn(value)
             elif (table, key) == ("fact", "epoch"):
                 known = value.get("epoch")
-                epoch = known if isinstance(known, int) else 0
+                epoch, whose = known if isinstance(known, int) else 0, str(value.get("leader") or "")
             elif (table, key) == ("fact", "ids"):
                 reserved = value.get("reserved")
                 self.context.last_id = max(self.context.last_id, reserved if isinstance(reserved, int) else 0)
         self.context.out.append(LookForKeys())
         self.leadership.loaded(epoch)
-        self.reign.loaded(epoch)
+        self.reign.loaded(epoch, whose)
         if self.context.address:
             self.peers.greet()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,6 +71,15 @@ def test_a_leader_that_gives_up_frees_its_voters_at_once() -> None:
     assert isinstance(voter.asked("m2", other, 101.0), str)
     voter.freed("m1", 1)
     assert voter.asked("m2", other, 101.0) == Word(2, 1, 1)
+
+
+@pytest.mark.parametrize(("remembered", "others_word"), [("m1", False), ("m2", True), ("", False)])
+def test_a_voter_that_was_restarted_gives_an_epoch_to_nobody_but_whose_it_is(remembered: str, others_word: bool) -> None:
+    """Else two leaders would act under one epoch, and the orders of the one pass for those of the other."""
+    voter = Voter(0.0, 0.0, 2, remembered)
+    assert isinstance(voter.asked("m2", Plea(2, 1, TERMS.authority_s, TERMS.drift), 100.0), Word) is others_word
+    assert voter.rise_above == (0 if others_word else 2)
+    assert voter.asked("m2", Plea(3, 2, TERMS.authority_s, TERMS.drift), 100.0) == Word(3, 2, 2)
 
 
 # --- any schedule -----------------------------------------------------------------------------------------------------------

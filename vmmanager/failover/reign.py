@@ -37,9 +37,9 @@ class Reign:
         self.outbid: Callable[[int], None] = lambda epoch: None  # told an epoch above which we must rise; set by the owner
         self._silent_until = float("inf")  # a reign that has no authority by then says so, once
 
-    def loaded(self, epoch: int) -> None:
-        """The highest epoch on our disk: to that reign we may have given our word."""
-        self.authority.voter = Voter(self._started, mute_s(self._c.config.failover.terms), epoch)
+    def loaded(self, epoch: int, leader: str) -> None:
+        """The highest epoch on our disk, and whose it is: to that reign we may have given our word."""
+        self.authority.voter = Voter(self._started, mute_s(self._c.config.failover.terms), epoch, leader)
 
     def look(self, epoch: int | None) -> None:
         """`epoch`: of the reign that this manager leads; None: it does not lead. Asks for words, and sees what came of it."""
