@@ -272,7 +272,7 @@ class Watch:
             for name, host in self.hosts.items()
             if host.leased
             and host.state not in PROVED
-            and self.now - max(host.asked_at, self.since) > LATE_BEATS * self.leases.terms.beat_s
+            and self._silent_s(host) > LATE_BEATS * self.leases.terms.beat_s
         }
         among = [name for name, host in self.hosts.items() if host.leased and host.state not in PROVED]
         if self.restraint.watch(late, sorted(among), self.context.config.failover.storm_share):
@@ -284,8 +284,12 @@ class Watch:
             )
             self.say("failover", text, "error" if storm else "info")
 
+    def _silent_s(self, host: Host) -> float:
+        """It may have asked before we acted, and not been heard: the bus was down, or the leader dead."""
+        return self.now - max(host.asked_at, self.since)
+
     def _judge(self, host: Host) -> None:
-        terms, silent_s = self.leases.terms, self.now - host.asked_at
+        terms, silent_s = self.leases.terms, self._silent_s(host)
         if host.state == "online" and host.leased and silent_s >= SILENT_BEATS * terms.beat_s:
             self._move(host, "silent", f"it has not asked for {silent_s:.1f} s")
         if host.state in ("silent", "unknown") and host.leased and self.now >= host.over_at:
