@@ -330,6 +330,7 @@ class Dispatch:
             m.changed(record)
         self._verdicts.pop(task.vm, None)
         m.tasks.end(task)
+        m.judge_again(task.vm)  # what waited while there was a task
         took = f"{m.context.now.wall - task.since:.1f} s"
         where = f" on {task.host}" if task.host else ""
         outcome = f"failed: {error}" if error else f"done{f', {text}' if text else ''} ({took})"

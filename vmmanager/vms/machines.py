@@ -328,6 +328,10 @@ class Machines:
         self.say(name, f"vm {name}: is not started any more: {why}; `vmctl vm start {name}` tries again", "error")
         self.show(name)
 
+    def judge_again(self, name: str) -> None:
+        """At the next step."""
+        self._dirty.add(name)
+
     def look_again(self, hosts: Iterable[str]) -> None:
         """What these hosts list may be older than what was just done there."""
         self._look(hosts)
