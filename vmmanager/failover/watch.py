@@ -186,14 +186,18 @@ class Watch:
         if ask is None:
             return
         known = self.hosts.get(name)
-        before = (known.guard_s, known.storage, known.leased) if known else None
+        before = (known.guard_s, known.storage, known.leased) if known else (0.0, False, False)
         host = self.leases.asked(name, ask, self.now)
         if self.acting:
             if host.over_at == NEVER:  # safety: the leader before may have granted it a lease that we do not know of
                 host.over_at = self.since + lease_over_s(self.terms)
             self._heard(host)
             if (host.guard_s, host.storage, host.leased) != before:
-                self.host_changed(host)
+                token = self.host_changed(host)
+                if (
+                    host.guard_s > before[0] or host.storage > before[1]
+                ):  # safety: it may run longer, which the next leader must know
+                    host.noting = token
 
     def _heard(self, host: Host) -> None:
         """It asks, so it lives; what it may have left from before, it says."""
@@ -270,9 +274,7 @@ class Watch:
         late = {
             name
             for name, host in self.hosts.items()
-            if host.leased
-            and host.state not in PROVED
-            and self._silent_s(host) > LATE_BEATS * self.leases.terms.beat_s
+            if host.leased and host.state not in PROVED and self._silent_s(host) > LATE_BEATS * self.leases.terms.beat_s
         }
         among = [name for name, host in self.hosts.items() if host.leased and host.state not in PROVED]
         if self.restraint.watch(late, sorted(among), self.context.config.failover.storm_share):
