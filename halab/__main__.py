@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     what = words.add_subparsers(dest="what", required=True)
     run = what.add_parser("run", help="play scenarios, all of them or those named")
     run.add_argument("scenarios", nargs="*", type=Path, metavar="FILE")
-    run.add_argument("--jobs", type=int, default=4, metavar="N", help="so many farms at a time; they mostly wait")
+    run.add_argument("--jobs", type=int, default=6, metavar="N", help="so many farms at a time; they mostly wait")
     times = what.add_parser("measure", help="how long VMs are away")
     times.add_argument("--runs", type=int, default=20)
     times.add_argument("--death", default="", help="only those with this in their name")
