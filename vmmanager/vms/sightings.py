@@ -142,9 +142,9 @@ class Sightings:
         return listing is not None and listing.fresh and not self.awaited(host, vm)
 
     def coming(self, host: str) -> bool:
-        """It is there, and its first list is on its way."""
+        """It is there, and its first list is on its way, or the first that counts since it is back."""
         listing = self.listings.get(host)
-        return listing is not None and listing.coming
+        return listing is not None and (listing.coming or self.awaited(host))
 
     def awaited(self, host: str, vm: str = "") -> bool:
         """It is there, and its next list will tell what the last order has done."""
