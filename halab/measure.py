@@ -29,7 +29,7 @@ class Death:
 
 DEATHS = (
     Death("self-fence (cut off)", Kind(), "cut", ("heal",)),
-    Death("self-fence (cut off), with storage", Kind(storage=True), "cut", ("heal",)),
+    Death("loss of power, with storage", Kind(storage=True), "kill", ("start",)),
     Death("watchdog (client and guard stand still)", Kind(), "pause", ("kill", "start")),
     Death("loss of power, no fence device", Kind(), "kill", ("start",)),
     Death("loss of power, fence device", Kind(fence=True), "kill", ("start",), goal_s=10.0),
