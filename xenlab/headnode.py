@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from xenlab.lab import Lab
 
 FARM = "batch-farm"
-LENGTH_S = {"short": "5s", "long": "150s"}
+LENGTH_S = {"short": "5s", "long": "60s"}
 
 
 class HeadNode:
