@@ -232,6 +232,8 @@ class Environments:
             self._pause(self.breakers.pause(f"slot {slot.name}", why, now))
         elif seen is Seen.FAILED:
             self._count_failure(slot, why, now)
+        elif old in (State.STARTING, State.JOINING) and new is not State.JOINING:
+            self._let_go(slot)
         goes = f" for {slot.target or 'nobody'}" if slot.target != slot.environment else ""
         level = "warning" if new in (State.BROKEN, State.DEAD) or seen is Seen.FAILED else "info"
         self.say(slot.name, f"slot {slot.name}: {slot.environment or 'nobody'}: {old} -> {new}{goes} ({why})", level)
@@ -250,6 +252,11 @@ class Environments:
         host = place_of(slot.name).host
         self._pause(self.breakers.failed(f"environment {slot.environment}", slot.name, why, now))
         self._pause(self.breakers.failed(f"host {host}", f"{slot.environment} on {slot.name}", why, now))
+
+    def _let_go(self, slot: Slot) -> None:
+        """It is not tried to the end, so another may be."""
+        for subject in (f"environment {slot.environment}", f"host {place_of(slot.name).host}"):
+            self.breakers.let_go(subject, slot.name)
 
     def _pause(self, sentence: str) -> None:
         if sentence:
