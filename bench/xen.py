@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.bus import machine
 from provision.programs import NotToBeHad
 from xenlab import images, network, remote
-from xenlab.__main__ import MISSING, say
+from xenlab.commandline import MISSING, say
 from xenlab.lab import Lab
 
 ROUNDS = 5

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from bootlab.lab import Lab, missing
 from bootlab.machines import MACHINES
 from provision.programs import NotToBeHad
 from xenlab import images, network, scenario
-from xenlab.__main__ import INTERRUPTED, MISSING, _ended, say
+from xenlab.commandline import INTERRUPTED, MISSING, interrupted_by_signals, say
 from xenlab.processes import Failed
 
 SCENARIOS = Path(__file__).resolve().parent / "scenarios"
@@ -38,8 +37,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """0: went well, 1: it did not, 77: cannot be run here, 130: Ctrl-C."""
     options = parser().parse_args(argv)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _ended)
+    interrupted_by_signals()
     try:
         if why := missing():
             raise NotToBeHad(why)

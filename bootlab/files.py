@@ -9,7 +9,6 @@ from xenlab import network
 from xenlab.files import common
 
 MANAGER = "mgr1"
-NFS_PORT = 2049
 DOMAIN_WORDS = "console=hvc0 quiet mitigations=off"
 XEN_WORDS = "dom0_mem=640M,max:640M dom0_max_vcpus=1 no-real-mode spec-ctrl=no xpti=no ucode=no sched=credit watchdog=0"
 VLAN, VLAN_NET = 12, "10.78.0"

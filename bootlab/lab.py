@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,9 @@ from bootlab import files, machines
 from bootlab.deeds import Deeds
 from bootlab.machines import MACHINES
 from common.keys import own_key, public_line, raw_public
+from demo.files import program
 from provision.programs import output
-from xenlab import network
-from xenlab.lab import program
+from xenlab import network, operator
 from xenlab.processes import Failed, Processes
 from xenlab.qemu import PROGRAM
 
@@ -171,21 +170,8 @@ class Lab:
 
     def vmctl(self, words: tuple[str, ...]) -> subprocess.Popen[str]:
         """As an operator types it; output and errors together."""
-        return subprocess.Popen(
-            [*program("vmctl"), *words],
-            env={**os.environ, "VMHERD_SOCKET": str(self.socket), "COLUMNS": "200"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        return operator.vmctl(self.socket, words)
 
     def ask(self, *words: str) -> Any:
         """What `vmctl WORDS --json` says. Raises Failed."""
-        argv: Sequence[str] = [*program("vmctl"), *words, "--json"]
-        environment = {**os.environ, "VMHERD_SOCKET": str(self.socket)}
-        done = subprocess.run(argv, env=environment, capture_output=True, check=False, timeout=ASK_S)
-        try:
-            return json.loads(done.stdout)
-        except ValueError:
-            raise Failed(f"vmctl {' '.join(words)} ended with {done.returncode}: {done.stderr.decode()}") from None
+        return operator.ask(self.socket, *words)

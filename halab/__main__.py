@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import argparse
 import platform
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from halab import measure, network
 from halab.files import Kind
 from halab.lab import Lab
 from provision.programs import NotToBeHad
 from xenlab import scenario
+from xenlab.commandline import INTERRUPTED, MISSING, interrupted_by_signals, say
 from xenlab.processes import Failed
 
-STARTED = time.monotonic()
 SCENARIOS = Path(__file__).resolve().parent / "scenarios"
-INTERRUPTED = 130
-MISSING = 77  # what test programs end with that could not be run
 KIND = "# farm:"  # the first line of a scenario that wants another than the plain one
 
 
@@ -40,8 +35,7 @@ def main(argv: Sequence[str]) -> int:
     times.add_argument("--runs", type=int, default=20)
     times.add_argument("--death", default="", help="only those with this in their name")
     options = words.parse_args(argv)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _ended)
+    interrupted_by_signals()
     try:
         if why := network.missing():
             raise NotToBeHad(why)
@@ -119,14 +113,6 @@ def up(kind: Kind, name: str) -> Iterator[Lab]:
         except (Failed, scenario.ScenarioFault) as fault:
             tails = [lab.processes.tail(path.stem) for path in sorted(lab.processes.logs.glob("*.log"))]
             raise type(fault)("\n".join([str(fault), *tails])) from None
-
-
-def say(text: str) -> None:
-    print(f"{time.monotonic() - STARTED:6.1f} s  {text}", flush=True)
-
-
-def _ended(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

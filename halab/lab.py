@@ -8,18 +8,19 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from demo.files import program
 from halab import files
 from halab.files import HOSTS, MANAGERS, Kind
 from halab.network import BUS, PORT, Network
 from halab.power import Power
 from halab.watch import Watch
 from plugins.sim_world import SimWorld
+from xenlab import operator
 from xenlab.processes import Failed, Processes
 
 START_S = 60.0
@@ -44,7 +45,7 @@ class Lab:
         return self
 
     def __exit__(self, *fault: object) -> None:
-        self.watch.close()
+        self.watch.looker.close()
         self.power.close()
         for machine in (*MANAGERS, *HOSTS):
             self._signal(machine, signal.SIGCONT)
@@ -63,20 +64,20 @@ class Lab:
             self.start(name)
         wanted = {f"vm{number}" for number in range(1, files.VMS + 1)}
         self.processes.wait("all hosts have made their farm", lambda: set(self.world.hosts()) >= set(HOSTS), START_S)
-        self.watch.start()
+        self.watch.looker.start()
         self.processes.wait("all VMs run", lambda: set(self.watch.places) >= wanted, START_S)
         self.say(f"{len(MANAGERS)} managers, {len(HOSTS)} hosts, {files.VMS} protected VMs are up")
 
     # --- daemons --------------------------------------------------------------------------------------------------------
 
     def start_bus(self) -> None:
-        self.processes.start(BUS_NAME, [*_program("vmbus"), "--listen", f"{BUS}:{PORT}"], self.folder)
+        self.processes.start(BUS_NAME, [*program("vmbus"), "--listen", f"{BUS}:{PORT}"], self.folder)
         self.processes.wait("the bus listens", lambda: re.search("listening on", self.processes.log(BUS_NAME)), START_S)
 
     def start(self, machine: str) -> None:
         self.power.on(machine)
-        program = "vmmanager" if machine in MANAGERS else "vmclient"
-        argv = [*_program(program), "--config", str(self.folder / machine / f"{program}.ini")]
+        daemon = "vmmanager" if machine in MANAGERS else "vmclient"
+        argv = [*program(daemon), "--config", str(self.folder / machine / f"{daemon}.ini")]
         self.processes.start(machine, [*self.network.inside(machine), *argv], self.folder / machine)
         self._up.add(machine)
 
@@ -173,7 +174,7 @@ class Lab:
 
     def leader(self) -> str:
         """Raises Failed."""
-        found = [name for name in MANAGERS if name in self._up and self._status(name).get("leading")]
+        found = list(self._leaders())
         if len(found) != 1:
             raise Failed(f"{len(found)} managers say that they lead")
         return found[0]
@@ -182,7 +183,7 @@ class Lab:
         return self.folder / manager / "run" / "vmmanager.sock"
 
     def _status(self, manager: str) -> dict[str, Any]:
-        argv = [*_program("vmctl"), "--socket", str(self._socket(manager)), "status", "--json"]
+        argv = [*program("vmctl"), "--socket", str(self._socket(manager)), "status", "--json"]
         try:
             done = subprocess.run(argv, capture_output=True, check=False, timeout=ASK_S)
             told: dict[str, Any] = json.loads(done.stdout)
@@ -191,29 +192,16 @@ class Lab:
         return told
 
     def ask(self, *words: str) -> Any:
-        """What `vmctl WORDS --json` says. Raises Failed."""
-        process = self.vmctl((*words, "--json"))
-        said, _ = process.communicate(timeout=ASK_S)
-        try:
-            return json.loads(said)
-        except ValueError:
-            raise Failed(f"vmctl {' '.join(words)} ended with {process.returncode}: {said}") from None
+        """What `vmctl WORDS --json` says at the leader. Raises Failed."""
+        return operator.ask(self._asked_socket(), *words)
 
     def vmctl(self, words: tuple[str, ...]) -> subprocess.Popen[str]:
         """As an operator types it at the leader; output and errors together."""
-        asked = next(self._leaders(), MANAGERS[0])
-        return subprocess.Popen(
-            [*_program("vmctl"), *words],
-            env={**os.environ, "VMHERD_SOCKET": str(self._socket(asked)), "COLUMNS": "200"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        return operator.vmctl(self._asked_socket(), words)
+
+    def _asked_socket(self) -> Path:
+        """The first manager's where none leads."""
+        return self._socket(next(self._leaders(), MANAGERS[0]))
 
     def _leaders(self) -> Iterator[str]:
         yield from (name for name in MANAGERS if name in self._up and self._status(name).get("leading"))
-
-
-def _program(name: str) -> list[str]:
-    return [str(Path(sys.executable).parent / name)]

@@ -6,9 +6,10 @@ It is called as all of fence-agents are, options on stdin; it leaves HOST.cut, a
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
+
+from xenlab.looker import Looker
 
 LOOK_S = 0.05
 AGENT = """\
@@ -34,8 +35,7 @@ class Power:
 
     def __init__(self, folder: Path, cut: Callable[[str], None]) -> None:
         self._folder, self._cut = folder, cut
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="Power", daemon=True)
+        self._looker = Looker("Power", self._look, LOOK_S)
 
     @property
     def agent(self) -> Path:
@@ -45,19 +45,16 @@ class Power:
         self._folder.mkdir(mode=0o700)
         self.agent.write_text(AGENT.format(python=sys.executable, folder=self._folder))
         self.agent.chmod(0o700)
-        self._thread.start()
+        self._looker.start()
 
     def on(self, machine: str) -> None:
         (self._folder / f"{machine}.off").unlink(missing_ok=True)
 
     def close(self) -> None:
-        self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._looker.close()
 
-    def _run(self) -> None:
-        while not self._ended.wait(LOOK_S):
-            for path in self._folder.glob("*.cut"):
-                path.unlink()
-                self._cut(path.stem)
-                path.with_suffix(".off").touch()
+    def _look(self) -> None:
+        for path in self._folder.glob("*.cut"):
+            path.unlink()
+            self._cut(path.stem)
+            path.with_suffix(".off").touch()

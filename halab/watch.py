@@ -5,13 +5,13 @@ One look reads all hosts under the farm's own lock, so what it finds together wa
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from common.hypervisor import Unavailable
 from plugins.sim_world import SimHost, SimWorld
+from xenlab.looker import Looker
 
 LOOK_S = 0.1
 
@@ -27,7 +27,7 @@ class Twice:
 
 @dataclass
 class Watch:
-    """A thread of its own. `places`: VM -> hosts where it runs now; `since`: (VM, host) -> when it first answered there."""
+    """`looker`: its thread. `places`: VM -> hosts where it runs now; `since`: (VM, host) -> when it first answered there."""
 
     world: SimWorld
     hosts: tuple[str, ...]
@@ -38,25 +38,16 @@ class Watch:
     fault: str = ""
 
     def __post_init__(self) -> None:
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="Watch", daemon=True)
+        self.looker = Looker("Watch", self._look, LOOK_S)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        while not self._ended.wait(LOOK_S):
-            try:
-                with self.world.changed(*self.hosts) as hosts:
-                    self.look(dict(zip(self.hosts, hosts, strict=True)), time.monotonic(), time.time())
-            except Unavailable as fault:  # a watch that has gone blind must not look like a good run
-                self.fault = f"the watch is blind: {fault}"
-                return
+    def _look(self) -> None:
+        if self.fault:
+            return
+        try:
+            with self.world.changed(*self.hosts) as hosts:
+                self.look(dict(zip(self.hosts, hosts, strict=True)), time.monotonic(), time.time())
+        except Unavailable as fault:  # a watch that has gone blind must not look like a good run
+            self.fault = f"the watch is blind: {fault}"
 
     def look(self, hosts: dict[str, SimHost], now: float, wall: float) -> None:
         """`wall`: of the clock that the simulated domains boot by."""

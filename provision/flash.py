@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Iterable, Iterator
 
 from provision.cpio import archive
 from provision.tree import Tree
@@ -44,11 +43,6 @@ def linked(tree: Tree) -> None:
         tree.remove(place)
         tree.link(place, f"/flash/{place}")
     tree.file(TEMPLATE, b"".join(archive(held)))
-
-
-def uncovered(paths: Iterable[str]) -> Iterator[str]:
-    """Those of a host's own files that would not lie in RAM."""
-    return (path for path in paths if not _covered(path) and not any(one.startswith(f"{path}/") for one in WRITTEN))
 
 
 def would_write(tree: Tree) -> dict[str, list[str]]:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
+from provision.programs import NotToBeHad
 from slurmlab import story
-from slurmlab.cluster import LabFault, NotToBeHad
+from slurmlab.cluster import LabFault
 from slurmlab.lab import Lab
+from xenlab.commandline import INTERRUPTED, MISSING, interrupted_by_signals, say
 from xenlab.processes import Failed
-
-STARTED = time.monotonic()
-INTERRUPTED = 130
-MISSING = 77  # what test programs end with that could not be run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,8 +29,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """0: went well, 1: it did not, 77: cannot be run here, 130: Ctrl-C."""
     options = parser().parse_args(argv)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _ended)
+    interrupted_by_signals()
     try:
         with tempfile.TemporaryDirectory(prefix="slurmlab-", dir="/tmp", ignore_cleanup_errors=True) as name:
             return _play(Path(name), options)  # a socket's path is short, so not in $TMPDIR
@@ -79,14 +74,6 @@ def _leave(lab: Lab) -> None:
     while True:
         lab.processes.check()
         time.sleep(0.5)
-
-
-def say(text: str) -> None:
-    print(f"{time.monotonic() - STARTED:6.1f} s  {text}", flush=True)
-
-
-def _ended(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

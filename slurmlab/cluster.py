@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from provision.programs import NotToBeHad
 from slurmlab import node
 from slurmlab.slurmconf import Layout
 
@@ -23,10 +24,6 @@ PROGRAMS = ("/usr/sbin/munged", "/usr/sbin/slurmctld", "/usr/sbin/slurmd", "/usr
 PORTS = range(21000, 29000, 100)
 START_S = 10.0
 POLL_S = 0.05
-
-
-class NotToBeHad(Exception):
-    """Slurm cannot be run here, and why."""
 
 
 class LabFault(Exception):
@@ -83,9 +80,6 @@ class Cluster:
 
     def start_node(self, name: str) -> None:
         node.start(self.layout.folder, name)
-
-    def stop_node(self, name: str) -> None:
-        node.stop(self.layout.folder, name)
 
     def kill_node(self, name: str) -> None:
         node.destroy(self.layout.folder, name)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from demo.files import program
 from slurmlab import files
 from slurmlab.cluster import Cluster
 from slurmlab.files import HEAD, HOSTS, MANAGERS
@@ -45,13 +46,13 @@ class Lab:
     def up(self, policy: str) -> None:
         """Until each host serves an environment. Raises Failed."""
         self.cluster.__enter__()
-        self.processes.start(BUS, [*_program("vmbus"), "--listen", "127.0.0.1:0"], self.folder)
+        self.processes.start(BUS, [*program("vmbus"), "--listen", "127.0.0.1:0"], self.folder)
         found = self.wait("the bus listens", lambda: re.search(r"127\.0\.0\.1:(\d+)", self.processes.log(BUS)))
         files.write(self.folder, int(found[1]), policy)
         for name in MANAGERS:
             self.start_manager(name)
         for name in (HEAD, *HOSTS):
-            argv = [*_program("vmclient"), "--config", str(self.folder / name / "vmclient.ini")]
+            argv = [*program("vmclient"), "--config", str(self.folder / name / "vmclient.ini")]
             self.processes.start(name, argv, self.folder / name)
         self.wait("every host serves", lambda: self.states().count("serving") == len(HOSTS))
         self.say(f"Slurm, {len(MANAGERS)} managers, {len(HOSTS)} hosts are up: {self.mix()}")
@@ -59,7 +60,7 @@ class Lab:
     # --- managers -------------------------------------------------------------------------------------------------------
 
     def start_manager(self, name: str) -> None:
-        argv = [*_program("vmmanager"), "--config", str(self.folder / name / "vmmanager.ini")]
+        argv = [*program("vmmanager"), "--config", str(self.folder / name / "vmmanager.ini")]
         self.processes.start(name, argv, self.folder / name)
         self._managers.add(name)
 
@@ -128,7 +129,3 @@ class Lab:
         done = subprocess.run(argv, cwd=files.ROOT, capture_output=True, text=True, check=False, timeout=ASK_S)
         if done.returncode:
             raise Failed(f"{' '.join(argv)}: {done.stderr or done.stdout}")
-
-
-def _program(name: str) -> list[str]:
-    return [str(Path(sys.executable).parent / name)]

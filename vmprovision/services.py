@@ -11,7 +11,6 @@ from vmprovision.model import Host, Inventory, Network
 HEAD = "# Written by vmprovision; what you change here is lost. "
 BIOS, UEFI = "grub/core.0", "grub/core.efi"
 UEFI_ARCHITECTURES = (7, 9)  # RFC 4578: EFI byte code and EFI x86-64, by which firmware means the same
-UEFI_HTTP = 16
 
 
 def booting(inventory: Inventory) -> list[Network]:

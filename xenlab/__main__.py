@@ -5,23 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from provision.programs import NotToBeHad
 from xenlab import images, network, remote, scenario
+from xenlab.commandline import INTERRUPTED, MISSING, interrupted_by_signals, say
 from xenlab.lab import Lab
 from xenlab.processes import Failed
 
-STARTED = time.monotonic()
 SCENARIOS = Path(__file__).resolve().parent / "scenarios"
-INTERRUPTED = 130
-MISSING = 77  # what test programs end with that could not be run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -67,8 +63,7 @@ def _do(options: argparse.Namespace) -> int:
         built = images.build(say, options.release)
         print(built.dom0.report, built.tiny.report, built.client.report, sep="")
         return 0
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _ended)
+    interrupted_by_signals()
     return _run(options) if options.what == "run" else _up(options)
 
 
@@ -120,14 +115,6 @@ def agent_of(folder: Path, host: str) -> Path:
     if host not in hosts:
         raise Failed(f"there is no host {host} here, only {', '.join(hosts)}")
     return Path(hosts[host]["agent"])
-
-
-def say(text: str) -> None:
-    print(f"{time.monotonic() - STARTED:6.1f} s  {text}", flush=True)
-
-
-def _ended(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ runs twice.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from pathlib import Path
+
+from xenlab.looker import Looker
 
 LOOK_S = 0.2
 TURN_S = 8.0  # a domain that was started anew on the same host needs longer than this, in emulation
@@ -17,7 +18,7 @@ PREFIX, SUFFIX = "guest-", ".log"
 
 
 class Beats:
-    """A thread that watches `folder`/HOST/console/guest-VM.log. `last`: VM -> (host, when) of its latest beat."""
+    """Of `folder`/HOST/console/guest-VM.log. `looker`: the thread that watches these."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -25,28 +26,13 @@ class Beats:
         self._heard: dict[str, deque[tuple[str, float]]] = {}
         self.twice: list[str] = []
         self.looks = 0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="Beats", daemon=True)
+        self.looker = Looker("Beats", self._look, LOOK_S)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def last(self, vm: str) -> tuple[str, float]:
-        """("", 0) before the first."""
-        heard = self._heard.get(vm)
-        return heard[-1] if heard else ("", 0.0)
-
-    def _run(self) -> None:
-        while not self._ended.wait(LOOK_S):
-            sizes = {}
-            for path in self._folder.glob(f"*/console/{PREFIX}*{SUFFIX}"):
-                sizes[path.name.removeprefix(PREFIX).removesuffix(SUFFIX), path.parent.parent.name] = path.stat().st_size
-            self.look(sizes, time.monotonic())
+    def _look(self) -> None:
+        sizes = {}
+        for path in self._folder.glob(f"*/console/{PREFIX}*{SUFFIX}"):
+            sizes[path.name.removeprefix(PREFIX).removesuffix(SUFFIX), path.parent.parent.name] = path.stat().st_size
+        self.look(sizes, time.monotonic())
 
     def look(self, sizes: dict[tuple[str, str], int], now: float) -> None:
         """`sizes`: (VM, host) -> bytes."""

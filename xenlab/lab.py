@@ -20,10 +20,11 @@ from typing import Any
 from nacl.signing import SigningKey
 
 from common.keys import own_key, publish_local
+from demo.files import program
 from provision import machine
 from provision.domu import DomU
 from provision.machine import Trusted
-from xenlab import fence_qemu, files, network, remote
+from xenlab import fence_qemu, files, network, operator, remote
 from xenlab.beats import Beats
 from xenlab.deeds import Deeds
 from xenlab.files import MANAGER
@@ -77,7 +78,7 @@ class Lab:
         return self
 
     def __exit__(self, *fault: object) -> None:
-        self.beats.close()
+        self.beats.looker.close()
         self.processes.close()
         shutil.rmtree(self.sockets, ignore_errors=True)
         (self.folder / "lab.json").unlink(missing_ok=True)
@@ -97,7 +98,7 @@ class Lab:
         for name in self.names:
             self.wait_host(name)
         self._wait_clients()
-        self.beats.start()
+        self.beats.looker.start()
         self._write_facts()
 
     def _folders(self) -> None:
@@ -201,24 +202,11 @@ class Lab:
 
     def vmctl(self, words: tuple[str, ...]) -> subprocess.Popen[str]:
         """As an operator types it; output and errors together."""
-        return subprocess.Popen(
-            [*program("vmctl"), *words],
-            env={**os.environ, "VMHERD_SOCKET": str(self.socket), "COLUMNS": "200"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        return operator.vmctl(self.socket, words)
 
     def ask(self, *words: str) -> Any:
         """What `vmctl WORDS --json` says. Raises Failed."""
-        environment = {**os.environ, "VMHERD_SOCKET": str(self.socket)}
-        argv = [*program("vmctl"), *words, "--json"]
-        done = subprocess.run(argv, env=environment, capture_output=True, check=False, timeout=ASK_S)
-        try:
-            return json.loads(done.stdout)
-        except ValueError:
-            raise Failed(f"vmctl {' '.join(words)} ended with {done.returncode}: {done.stderr.decode()}") from None
+        return operator.ask(self.socket, *words)
 
     def _write_facts(self) -> None:
         """What others need to use a lab that is up; its presence says that it is."""
@@ -230,8 +218,3 @@ class Lab:
         draft = self.folder / "lab.json.new"
         draft.write_text(json.dumps(facts, indent=1) + "\n")
         draft.replace(self.folder / "lab.json")
-
-
-def program(name: str) -> list[str]:
-    """How to start one of our console scripts with this very Python."""
-    return [str(Path(sys.executable).parent / name)]

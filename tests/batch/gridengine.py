@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from demo.processes import end_with_parent
+from provision.programs import NotToBeHad
 
 LIBRARY = Path("/usr/lib/gridengine")
 SHARE = Path("/usr/share/gridengine")
@@ -47,10 +48,6 @@ SCHEDULER = {"schedule_interval": "0:0:1", "flush_submit_sec": "1", "flush_finis
 QUEUE = {
     "slots": str(SLOTS), "rerun": "TRUE", "load_thresholds": "NONE", "shell": "/bin/sh", "pe_list": "NONE", "ckpt_list": "NONE",
 }  # fmt: skip
-
-
-class NotToBeHad(Exception):
-    """There can be no such cluster here, and why."""
 
 
 def missing() -> str:

@@ -23,7 +23,8 @@ from plugins.batch_sim import SimBatch
 from plugins.batch_slurm import Slurm
 from plugins.hypervisor_sim import SimHypervisor
 from plugins.sim_world import SimHost, SimWorld
-from slurmlab.cluster import Cluster, NotToBeHad, missing
+from provision.programs import NotToBeHad
+from slurmlab.cluster import Cluster, missing
 from tests.batch import gridengine
 
 LIMIT_S = 30.0
@@ -215,7 +216,7 @@ def sge(folder: Path) -> Iterator[World]:
     try:
         with gridengine.Cluster(folder, NODES) as cluster:
             yield GridEngineWorld(cluster)
-    except gridengine.NotToBeHad as fault:
+    except NotToBeHad as fault:
         pytest.skip(str(fault))
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +12,7 @@ import psutil
 
 from plugins.hypervisor_sim import SimHypervisor
 from tests.farm.farm import Farm, farm
-from vmclient.guard_files import LOCK
+from tests.guard.processes import end_all, guard_of
 
 TERMS = {
     "lease": "2s", "beat": "0.5s", "stop": "1s", "watchdog": "2s", "storage_hold": "2s", "authority": "1s", "margin": "0.2s",
@@ -80,18 +78,24 @@ class Guarded:
     def wait_state(self, host: str, state: str) -> None:
         self.farm.wait(f"{host} is {state}", lambda: self.states().get(host) == state)
 
+    def wait_leased(self, host: str) -> None:
+        """Until it may be given a protected VM."""
+
+        def leased() -> bool:
+            rows = self.farm.ask(self.m, "ha-status")["hosts"]
+            return any(row["name"] == host and row["state"] == "online" and row["lease_left"] for row in rows)
+
+        self.farm.wait(f"{host} holds a lease", leased)
+
     # --- what is done to them -------------------------------------------------------------------------------------------
 
     def guard(self, host: str) -> psutil.Process:
-        """The process that holds the lock in the host's state folder."""
-        lock = str(self.farm.folder / host / "state" / LOCK)
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):
-                if "vmclient.guard" in process.cmdline() and any(
-                    os.path.realpath(f"/proc/{process.pid}/fd/{fd}") == lock for fd in os.listdir(f"/proc/{process.pid}/fd")
-                ):
-                    return process
-        raise AssertionError(f"{host} has no guard")
+        found = guard_of(self._state(host))
+        assert found is not None, f"{host} has no guard"
+        return found
+
+    def _state(self, host: str) -> Path:
+        return self.farm.folder / host / "state"
 
     def die(self, host: str) -> float:
         """The host's daemons are killed; its watchdog does the rest. When."""
@@ -101,24 +105,19 @@ class Guarded:
         return time.monotonic()
 
     def end(self) -> None:
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):
-                line = " ".join(process.cmdline())
-                if ("vmclient.guard" in line or "plugins.sim_watchdog" in line) and self._ours(process, line):
-                    process.send_signal(signal.SIGKILL)
-
-    def _ours(self, process: psutil.Process, line: str) -> bool:
-        return str(self.farm.folder) in line or process.cwd().startswith(str(self.farm.folder))
+        end_all([self._state(host) for host in self.hosts], self.farm.folder / "simfarm")
 
 
 @contextlib.contextmanager
 def guarded(folder: Path) -> Iterator[Guarded]:
-    with farm(folder) as made:
-        one = Guarded(made)
-        try:
+    one = None
+    try:
+        with farm(folder) as made:
+            one = Guarded(made)
             yield one
-        finally:
-            one.end()
+    finally:
+        if one is not None:
+            one.end()  # last: a client that lives starts another guard
 
 
 def _append(path: Path, text: str) -> None:

@@ -42,6 +42,7 @@ def test_the_vms_of_a_host_that_dies_run_elsewhere(made: Guarded) -> None:
     assert made.runs("mail1") == [other]
     said = made.farm.ask("m1", "vm-why", name="mail1")
     assert f"before its last restart it ran on: {host}" in said["said"]
+    made.wait_leased(host)
     assert made.farm.vmctl("m1", "ha", "failback").out == "move back: mail1\n"
     made.wait_runs("mail1", on=host)
 

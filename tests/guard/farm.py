@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +17,7 @@ from common.protocol import ClbControl, Control, ExecErr, Execute, ExecVal, Valu
 from plugins.hypervisor_sim import SimHypervisor
 from plugins.sim_world import SimHost, SimWorld
 from tests.client.farm import ManagerSide, VmClient, until
-from vmclient.guard_files import LOCK
+from tests.guard.processes import end_all, guard_of
 
 TERMS = Terms(lease_s=2.0, beat_s=0.4, stop_s=1.5, watchdog_s=3.0, storage_s=2.0, authority_s=1.0)
 PATIENT = Terms(lease_s=8.0, beat_s=0.4, stop_s=1.5, watchdog_s=3.0, storage_s=2.0, authority_s=1.0)
@@ -113,24 +111,8 @@ class GuardedHost(VmClient):
         return time.monotonic() - began
 
     def guard(self) -> psutil.Process | None:
-        """The process that holds the lock in our state folder."""
-        lock = self.folder / "state" / LOCK
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):
-                if "vmclient.guard" not in process.cmdline():
-                    continue
-                if any(
-                    os.path.realpath(f"/proc/{process.pid}/fd/{fd}") == str(lock)
-                    for fd in os.listdir(f"/proc/{process.pid}/fd")
-                ):
-                    return process
-        return None
+        return guard_of(self.folder / "state")
 
     def end(self) -> None:
         super().end()
-        for name in ("vmclient.guard", "plugins.sim_watchdog"):
-            for process in psutil.process_iter():
-                with contextlib.suppress(psutil.Error, OSError):
-                    line = process.cmdline()
-                    if name in line and (str(self.farm) in line or (name == "vmclient.guard" and self.guard() == process)):
-                        process.send_signal(signal.SIGKILL)
+        end_all([self.folder / "state"], self.farm)

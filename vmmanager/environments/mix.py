@@ -15,8 +15,6 @@ from vmmanager.environments.explain import explained
 from vmmanager.environments.slots import AWAY, Slot, State
 from vmmanager.environments.switching import Move, moves, supplies
 
-ADRIFT = "no environment"
-
 
 class Gift(NamedTuple):
     """A slot that nobody has, or whose environment is no more, and the environment that gets it; empty: it goes out of use."""

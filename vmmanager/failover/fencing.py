@@ -14,7 +14,6 @@ from common.config.model import FenceConfig
 
 Action = Literal["off", "status"]
 STATUS_OFF = 2
-RUNS_KEPT = 20  # of one host, shown by vmctl
 
 
 @dataclass(frozen=True, slots=True)

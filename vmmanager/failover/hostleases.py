@@ -35,7 +35,7 @@ class HostLeases:
     def took_over(self, now: float) -> None:
         """safety: whoever led before may have granted up to this moment."""
         for host in self._hosts.values():
-            host.granted_at, host.over_at = now, now + lease_over_s(self.longest)
+            host.over_at = now + lease_over_s(self.longest)
             if host.answer and now - host.asked_at < self.terms.lease_s:
                 self._due_at = now
 
@@ -60,7 +60,6 @@ class HostLeases:
             if not host.answer or now - host.asked_at >= self.terms.lease_s or not may(host):
                 continue
             granted[name], host.answer = host.answer, 0
-            host.granted_at = now
             host.lapsed, host.lasts_until = now >= host.lasts_until, host.asked_at + self.terms.lease_s
             host.over_at = now + lease_over_s(self.longest)  # safety: not before any clock says that it is over
         if not granted:

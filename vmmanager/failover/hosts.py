@@ -90,7 +90,6 @@ class Host:
     ask: Ask | None = None
     asked_at: float = float("-inf")
     answer: int = 0  # the asking to be answered, 0: none
-    granted_at: float = float("-inf")
     over_at: float = float("inf")
     lasts_until: float = float("-inf")  # about so long it holds what we granted last, as it counts
     lapsed: bool = True  # it held none when that was granted

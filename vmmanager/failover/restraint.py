@@ -8,10 +8,9 @@ from typing import Any
 
 from common.protocol import Value
 
-LATE_BEATS = (
-    1.75  # a host that asked longer ago than this counts as silent for the storm guard: those that are cut off together
-)
-# asked within one beat of each other, so when the first has been silent for three, the others have been for two
+# a host that asked longer ago than this counts as silent for the storm guard: those that are cut off together asked within one
+# beat of each other, so when the first has been silent for three, the others have been for two
+LATE_BEATS = 1.75
 STORM_LEAST = 2  # hosts: a single one is never a storm
 
 
