@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from provision.programs import NotToBeHad
 from slurmlab import story
@@ -45,25 +46,29 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _play(folder: Path, options: argparse.Namespace) -> int:
-    with Lab(folder, say) as lab:
-        try:
+    try:
+        with Lab(folder, say) as lab:
             lab.up("static" if options.what == "run" else "waterfill")
-            if options.what == "run":
-                story.tell(lab)
-                say("the whole story went well")
-                return 0
-            _leave(lab)
-        except BaseException:
-            if options.keep:
-                kept = Path(tempfile.mkdtemp(prefix="slurmlab-kept-")) / "lab"
-                folder.rename(kept)
-                folder.mkdir()
-                say(f"files and logs: {kept}")
-            raise
+            if options.what == "up":
+                _leave(lab)
+            story.tell(lab)
+    except BaseException:
+        if options.keep:
+            _keep(folder)
+        raise
+    say("the whole story went well")
     return 0
 
 
-def _leave(lab: Lab) -> None:
+def _keep(folder: Path) -> None:
+    """When nothing runs in it any more."""
+    kept = Path(tempfile.mkdtemp(prefix="slurmlab-kept-")) / "lab"
+    folder.rename(kept)
+    folder.mkdir()
+    say(f"files and logs: {kept}")
+
+
+def _leave(lab: Lab) -> NoReturn:
     vmctl = Path(sys.executable).parent / "vmctl"
     say("the lab runs until you press Ctrl-C. In another terminal:")
     print(f"  export VMHERD_SOCKET={lab.folder}/{lab.leader()}/run/vmmanager.sock SLURM_CONF={lab.cluster.layout.conf}")
