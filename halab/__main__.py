@@ -1,4 +1,4 @@
-"""`python -m halab run|measure`: the scenarios on a farm in network namespaces, or how long VMs are away when hosts die."""
+"""`python -m halab run|measure|soak`: scenarios on a farm in network namespaces, and how it does under deaths and pressure."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from halab import measure, network
-from halab.files import Kind
+from halab.files import HOSTS, Kind
 from halab.lab import Lab
+from halab.soak import soak
 from provision.programs import NotToBeHad
 from xenlab import scenario
 from xenlab.commandline import INTERRUPTED, MISSING, interrupted_by_signals, say
@@ -34,6 +35,9 @@ def main(argv: Sequence[str]) -> int:
     times = what.add_parser("measure", help="how long VMs are away")
     times.add_argument("--runs", type=int, default=20)
     times.add_argument("--death", default="", help="only those with this in their name")
+    press = what.add_parser("soak", help="one host is short of computing and of memory, and must stay where it is")
+    press.add_argument("--minutes", type=float, default=60.0)
+    press.add_argument("--host", choices=HOSTS, default=HOSTS[0])
     options = words.parse_args(argv)
     interrupted_by_signals()
     try:
@@ -45,6 +49,8 @@ def main(argv: Sequence[str]) -> int:
         network.enter()
         if options.what == "measure":
             _measure(options.runs, options.death)
+        elif options.what == "soak":
+            return _soak(options.host, options.minutes * 60)
         else:
             _run(paths[0])
     except (NotToBeHad, Failed, scenario.ScenarioFault) as fault:
@@ -89,6 +95,13 @@ def _measure(number: int, name: str) -> None:
                 lines.append(_figures(lab, death, number))
     print(f"\n{platform.platform()}, {platform.processor() or platform.machine()}")
     print("\n".join(lines))
+
+
+def _soak(host: str, seconds: float) -> int:
+    with up(Kind(), "soak") as lab:
+        done = soak(lab, host, seconds, say)
+        say(str(done))
+    return 1 if done.moved else 0
 
 
 def _figures(lab: Lab, death: measure.Death, number: int) -> str:
