@@ -23,7 +23,7 @@ from plugins.sim_world import SimWorld
 from xenlab import operator
 from xenlab.processes import Failed, Processes
 
-START_S = 60.0
+START_S = 180.0
 ASK_S = 30.0
 WATCHDOG = b"watchdog"  # in the command line of the process that stands for the hardware
 BUS_NAME = "vmbus"

@@ -32,6 +32,7 @@ STOP_MARGIN_S = 30.0  # beyond the guest's own time: destroying it
 RESUMED_S = 120.0  # an order older than its limit and this is not sent again by a new leader: what it saw is long past
 FETCH = "fetch:"
 FETCH_S = 10.0  # a host that has not told its domains by then is asked again
+NOTE_AGAIN_S = 10.0  # after a disk that took nothing, for orders that nobody gave
 NOBODY = "vmherd"  # `by` of what nobody asked for now
 
 
@@ -41,6 +42,7 @@ class Dispatch:
         self._rooms = Rooms(machines)
         self._fetching: set[str] = set()  # hosts that are asked for their domains
         self._verdicts: dict[str, Verdict] = {}
+        self._unnotable = ("", 0.0)  # why, and until when (wall clock) no automatic order is tried
 
     @property
     def rooms(self) -> Rooms:
@@ -210,11 +212,11 @@ class Dispatch:
     def _note(self, task: Task) -> None:
         """safety: where it may be is on disk and told before the host is."""
         record = self._m.record(task.vm)
-        verdict = self._verdicts.pop(task.vm, None)
+        verdict, task.noted_at = self._verdicts.pop(task.vm, None), self._m.context.now.wall
         if verdict is not None and verdict.counts:
-            record.restarts = (*record.restarts, self._m.context.now.wall)
+            record.restarts = (*record.restarts, task.noted_at)
         if verdict is not None and verdict.rescues:
-            record.rescues = (*record.rescues, self._m.context.now.wall)
+            record.rescues = (*record.rescues, task.noted_at)
         vm = self._m.definitions.get(task.vm)
         if task.op in ARRIVES:
             record.protected = vm is not None and vm.protect
@@ -237,11 +239,24 @@ class Dispatch:
         if task is None or task.phase is not Phase.NOTING:
             return
         if error:
-            self._end(task, f"not ordered, because it cannot be noted on disk: {error}")
+            self._not_noted(task, f"not ordered, because it cannot be noted on disk: {error}")
         elif not self._m.protection.may_order():  # safety: another may lead by now
             self._end(task, "not ordered: this manager has no authority any more", definite=False)
         else:
             self._send(task)
+
+    def _not_noted(self, task: Task, why: str) -> None:
+        """Nothing was tried, so nothing counts as tried: what is automatic goes on when the disk does."""
+        record = self._m.record(task.vm)
+        record.restarts = tuple(at for at in record.restarts if at != task.noted_at)
+        record.rescues = tuple(at for at in record.rescues if at != task.noted_at)
+        self._unnotable = (why, self._m.context.now.wall + NOTE_AGAIN_S)
+        self._end(task, why, definite=not task.automatic, counts=False)
+
+    def why_not_note(self) -> str:
+        """The disk took nothing a moment ago; empty: it is worth a try."""
+        why, until = self._unnotable
+        return why if self._m.context.now.wall < until else ""
 
     def _send(self, task: Task) -> None:
         message = Execute(
@@ -312,14 +327,15 @@ class Dispatch:
             record.expected = False
             record.saved = task.host if task.op == "save" else ""
 
-    def _end(self, task: Task, error: str, *, text: str = "", definite: bool = True) -> None:
-        """`definite`: it was tried, and what came of it is known."""
+    def _end(self, task: Task, error: str, *, text: str = "", definite: bool = True, counts: bool = True) -> None:
+        """`definite`: it was tried, and what came of it is known. `counts`: as an attempt."""
         m, record = self._m, self._m.record(task.vm)
         if task.active:
             self._ended_on_hosts(task)
             self._rooms.ended(task)
             record.order = None
-            if error and task.automatic and not task.rescues and (not record.restarts or record.restarts[-1] < task.since):
+            alone = not record.restarts or record.restarts[-1] < task.since
+            if error and counts and task.automatic and not task.rescues and alone:
                 record.restarts = (*record.restarts, m.context.now.wall)
             m.changed(record)
         if error and definite and task.op in ARRIVES and task.automatic and task.host:

@@ -272,7 +272,7 @@ class Machines:
             self._due[name] = verdict.at
             if shown.status.state in ("stopped", "waiting"):
                 self._wait(name, f"it is tried again {verdict.at - now:.0f} s from its last failure: {verdict.why}")
-        elif why := self.protection.why_not_start(vm) or self._comes_before(vm):
+        elif why := self.protection.why_not_start(vm) or self._comes_before(vm) or self.dispatch.why_not_note():
             self._wait(name, why)
             self._due[name] = now + LOOK_AGAIN_S
         else:

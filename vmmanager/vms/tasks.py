@@ -63,6 +63,7 @@ class Task:
     evacuates: str = ""
     resumed: bool = False
     rescues: bool = False  # its host is dead
+    noted_at: float = 0.0  # wall clock, as it stands among the attempts
     phase: Phase = Phase.QUEUED
     id: str = ""  # execution id, from noting on
     text: str = "waits for its turn"
