@@ -145,13 +145,16 @@ class Machines:
 
     # --- who leads ------------------------------------------------------------------------------------------------------
 
+    def took_over(self) -> None:
+        """What is under way is known before anything is wished: what an operator wants now must not hide it."""
+        self.dispatch.resume()
+
     def promoted(self) -> None:
         """safety: lists from before we led may be older than an order that our predecessor ended: all must be told anew."""
         self.leading = True
         for host in self.seen.hosts():
             self.seen.ended[host, ""] = self.context.now.wall
         self._look(self.seen.hosts())
-        self.dispatch.resume()
         for host in sorted({host for task in self.tasks.active() for host in task.hosts}):
             self.dispatch.host_dead(host)
         self.emptying.resume()
