@@ -155,8 +155,6 @@ class Machines:
         for host in self.seen.hosts():
             self.seen.ended[host, ""] = self.context.now.wall
         self._look(self.seen.hosts())
-        for host in sorted({host for task in self.tasks.active() for host in task.hosts}):
-            self.dispatch.host_dead(host)
         self.emptying.resume()
         self._dirty |= self.definitions.keys() | self.records.keys()
 
@@ -174,6 +172,8 @@ class Machines:
         hosts = farm.hypervisors | self.seen.listings.keys() if all_hosts else self._hosts_changed()
         if hosts:
             self._look(hosts)
+        if self.leading:
+            self.dispatch.end_on_dead_hosts()
         names = self._dirty | self._overdue(all_hosts)
         self._dirty = set()
         if self.leading:
@@ -303,10 +303,8 @@ class Machines:
         self._dirty |= self.waits.keys()
 
     def host_proved(self, host: str) -> None:
-        """A host is proved to be dead, or is back: its VMs are looked at again, and what was asked of it is over."""
+        """A host is proved to be dead, or is back: its VMs are looked at again."""
         self._dirty |= {name for name, record in self.records.items() if host in record.places or host == record.home}
-        if self.leading:
-            self.dispatch.host_dead(host)
 
     def cannot_start(self, name: str, why: str) -> None:
         """No host can take it now: it is tried again."""
