@@ -165,6 +165,7 @@ class Manager:
         self.reign.look(self.context.epoch if self.leadership.leading else None)
         if self.reign.acting and not was:
             self.failover.took_over()
+            self.machines.took_over()
         elif was and not self.reign.acting:
             self._step_down()
         self.failover.look()

@@ -47,6 +47,7 @@ class Link:
     address: str = ""  # of its session as the bus knows it
     believed: str = ""  # as the daemon knows it
     number: int = 0
+    cuts: int = 0  # rises when it is cut: who has waited for an earlier one to heal gives nothing up
     up_due: float = 0.0
     down_due: float = 0.0
     held_up: list[tuple[tuple[str, ...], Envelope]] = field(default_factory=list)
@@ -137,18 +138,19 @@ class Bus:
 
     def cut(self, name: str, *, out: bool = True, in_: bool = True) -> None:
         link = self.links[name]
+        link.cuts += link.whole
         link.out, link.in_ = link.out and not out, link.in_ and not in_
         self._give_up_later(link)
 
     def _give_up_later(self, link: Link) -> None:
-        number = link.number
+        number, cuts = link.number, link.cuts
 
         def bus_side() -> None:
-            if not link.whole and link.number == number and link.address:
+            if not link.whole and (link.number, link.cuts) == (number, cuts) and link.address:
                 self._drop(link)
 
         def daemon_side() -> None:
-            if not link.whole and link.number == number:
+            if not link.whole and (link.number, link.cuts) == (number, cuts):
                 self._closed(link, "nothing is heard of the bus")
 
         self._timeline.after(link.notice_s, bus_side)

@@ -32,8 +32,10 @@ class Guarded:
         self.m = manager
         self.hosts: list[str] = []
 
-    def manager(self, name: str, names: tuple[str, ...] = (), *, failover: str = "", vms: str = "", fences: str = "") -> None:
-        self.farm.manager(name, names, start=False)
+    def manager(
+        self, name: str, names: tuple[str, ...] = (), *, failover: str = "", vms: str = "", fences: str = "", triggers: str = ""
+    ) -> None:
+        self.farm.manager(name, names, start=False, triggers=triggers)
         folder = self.farm.folder / name
         numbers = "".join(f"{key} = {value}\n" for key, value in TERMS.items() if f"{key} =" not in failover)
         _append(folder / "vmmanager.ini", f"[failover]\n{numbers}{failover}[vms]\nrestart_delay = 0.2s\n")

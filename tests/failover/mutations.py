@@ -1,8 +1,9 @@
 """A suite that cannot notice a removed safety line is worth nothing: removes each line marked `# safety:`, shows what notices.
 
 python -m tests.failover.mutations [--only TEXT] [--seconds N] [--processes N] prints a table. Each mutant is a copy of the
-project in a temporary folder, in which one condition is never true, or one statement is not there; then the scenarios are
-played until one tells another story, and after them chaos, for some seconds.
+project in a temporary folder, in which one condition is never true, or one statement is not there; then scenarios are played
+until one tells another story, first those of its topic, then the tests of its core are run, then all other scenarios are
+played, and after them chaos, for some seconds of computing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-FOLDERS = ("common", "vmmanager", "vmclient", "sim", "tests/failover/scenarios")
+FOLDERS = ("common", "plugins", "vmmanager", "vmclient", "sim", "tests")
 PLAYED = ("common/leases.py", "common/words.py", "common/leasewords.py", "vmmanager/", "vmclient/guard_", "vmclient/lease.py")
 PLAYED_TOO = ("vmclient/executions.py", "vmclient/controls.py", "common/envelope.py")
 NOT_PLAYED = (
@@ -35,26 +36,39 @@ WITHOUT = {
 """Where the whole condition never true is no danger: the part of it that is."""
 
 PLAY = """
-import sys, time
+import subprocess, sys, time
 from pathlib import Path
 from sim.scenario import tell
 from sim.failover.playing import play
 from sim.failover.schedules import schedule
 from sim.failover.story import Story
-end = float(sys.argv[1])
+end, topics, tests = float(sys.argv[1]), sys.argv[2].split(), sys.argv[3].split()
+
+def noticed(what):
+    print(what)
+    sys.exit(1)
+
+def stories(paths):
+    for path in paths:
+        try:
+            told = tell(path.read_text(), Story().run)
+        except Exception as fault:
+            told = repr(fault)
+        if told != path.read_text():
+            noticed(f"scenario {path.parent.name}/{path.stem}" + (" (TWICE)" if "RUNS TWICE" in told else ""))
+        if time.process_time() > end:
+            break
+
 paths = sorted(Path("tests/failover/scenarios").glob("*/*.txt"))
-paths = [path for number in range(7) for path in paths[number::7]]
-paths.sort(key=lambda path: path.parent.name not in sys.argv[2:])
-for path in paths:
-    try:
-        told = tell(path.read_text(), Story().run)
-    except Exception as fault:
-        told = repr(fault)
-    if told != path.read_text():
-        print(f"{path.parent.name}/{path.stem}" + (" (TWICE)" if "RUNS TWICE" in told else ""))
-        sys.exit(1)
-    if time.process_time() > end:
-        break
+stories([path for path in paths if path.parent.name in topics])
+if tests:
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    if ran.returncode:
+        failed = [line for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        noticed(f"test {failed[0].split()[1].split('::')[-1]}" if failed else ran.stdout[-200:])
+others = [path for path in paths if path.parent.name not in topics]
+stories([path for number in range(7) for path in others[number::7]])
 seed = 1
 while time.process_time() < end:
     try:
@@ -62,8 +76,7 @@ while time.process_time() < end:
     except Exception as fault:
         outcome = None
     if outcome is None or outcome.failed:
-        print(f"chaos, seed {seed} ({outcome})")
-        sys.exit(1)
+        noticed(f"chaos, seed {seed} ({outcome})")
     seed += 1
 print(f"nobody notices ({seed - 1} schedules)")
 """
@@ -87,10 +100,29 @@ FIRST = {
 }
 """Part of a path or a line -> topics of the scenarios that are played first."""
 
+TESTS = {
+    "common/words.py": "tests/failover/test_authority.py",
+    "common/lease": "tests/failover/test_leases.py tests/failover/test_rules.py",
+    "failover/authority.py": "tests/failover/test_authority.py",
+    "vmclient/controls.py": "tests/guard/test_host_leases.py",
+    "vmclient/executions.py": "tests/guard/test_host_leases.py tests/client/test_executions.py",
+    "vmclient/guard_": "tests/guard/test_guard_core.py",
+    "vmclient/lease.py": "tests/guard/test_host_leases.py",
+    "vmmanager/keybook.py": "tests/manager/test_hostile.py",
+    "vmmanager/manager.py": "tests/manager/test_hostile.py",
+    "vmmanager/acting.py": "tests/vms/test_farm.py",
+    "vmmanager/operations.py": "tests/vms/test_farm.py",
+}
+"""Part of a path -> the tests of that core."""
 
-def first(mutant: Mutant) -> tuple[str, ...]:
+
+def first(mutant: Mutant) -> str:
     found = [topics for word, topics in FIRST.items() if word in mutant.path or word in mutant.text]
-    return found[0] if found else ()
+    return " ".join(found[0]) if found else ""
+
+
+def tests(mutant: Mutant) -> str:
+    return next((files for word, files in TESTS.items() if word in mutant.path), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +197,9 @@ def notices(mutant: Mutant, seconds: float) -> str:
     with tempfile.TemporaryDirectory() as folder:
         for each in FOLDERS:
             shutil.copytree(ROOT / each, Path(folder) / each, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", folder)
         (Path(folder) / mutant.path).write_text(mutant.source)
-        command = [sys.executable, "-c", PLAY, str(seconds), *first(mutant)]
+        command = [sys.executable, "-c", PLAY, str(seconds), first(mutant), tests(mutant)]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         return done.stdout.strip() or f"it does not even start: {done.stderr.strip().splitlines()[-1:]}"
 

@@ -73,6 +73,15 @@ def test_a_leader_that_gives_up_frees_its_voters_at_once() -> None:
     assert voter.asked("m2", other, 101.0) == Word(2, 1, 1)
 
 
+def test_a_reign_that_is_over_gets_no_word() -> None:
+    """Whoever leads by an older epoch has not heard yet that another has begun; it is told above what it must rise."""
+    voter = Voter(0.0, 0.0, 2, "m2")
+    voter.heard_epoch(5)
+    assert isinstance(voter.asked("m1", Plea(4, 1, TERMS.authority_s, TERMS.drift), 100.0), str)
+    assert voter.rise_above == 5
+    assert voter.asked("m1", Plea(6, 2, TERMS.authority_s, TERMS.drift), 100.0) == Word(6, 2, 2)
+
+
 @pytest.mark.parametrize(("remembered", "others_word"), [("m1", False), ("m2", True), ("", False)])
 def test_a_voter_that_was_restarted_gives_an_epoch_to_nobody_but_whose_it_is(remembered: str, others_word: bool) -> None:
     """Else two leaders would act under one epoch, and the orders of the one pass for those of the other."""

@@ -98,6 +98,57 @@ def test_nothing_is_done_while_fail_over_is_disarmed(made: Guarded) -> None:
     made.wait_runs("mail1", off=host)
 
 
+def test_nothing_is_done_about_a_host_in_maintenance(made: Guarded) -> None:
+    host = _three_hosts(made)
+    made.farm.ask("m1", "host-maintenance", name=host, on=True, why="new disk")
+    made.die(host)
+    made.farm.wait("its VM is gone", lambda: not made.runs("mail1"))
+    made.farm.wait("the manager says why", lambda: made.farm.lines("m1", "nothing is done: it is in maintenance (new disk)"))
+    time.sleep(4.0)  # what would restart it has its time
+    assert not made.runs("mail1")
+    made.farm.ask("m1", "host-maintenance", name=host, on=False)
+    made.wait_runs("mail1", off=host)
+
+
+def test_a_vm_goes_back_by_itself_when_its_host_has_been_back_for_the_hold_time(made: Guarded) -> None:
+    host = _three_hosts(made, failover="failback = auto\nfailback_hold = 6s\n")
+    made.die(host)
+    other = made.wait_runs("mail1", off=host)
+    made.farm.start_client(host)
+    made.wait_state(host, "online")
+    assert made.runs("mail1") == [other]
+    made.wait_runs("mail1", on=host)
+    online = made.farm.at("m1", f"host {host}: returned -> online")
+    moved = made.farm.at("m1", f"migrate on {other} to {host}, ordered by vmherd")
+    assert moved - online >= 6.0
+
+
+TRIGGER = """\
+[mail_failover]
+expr = { time() - manager.clients["xen1"].active_timestamp > 1.5 }
+fire = once
+cmd = { failover("mail1") }
+ticks = 0.5s
+"""
+
+
+def test_a_trigger_that_fails_over_waits_for_proof_as_everybody(made: Guarded) -> None:
+    """The prototype's own way: a client has said nothing for some time, so its VM is to run elsewhere."""
+    made.manager("m1", vms=VM.format(name="mail1"), triggers=TRIGGER)
+    made.host("xen1")
+    made.wait_runs("mail1", on="xen1")
+    for name in ("xen2", "xen3"):
+        made.host(name)
+        made.wait_leased(name)
+    made.die("xen1")
+    fired = made.farm.logged("m1", "and no fence device is for it")
+    assert "mail_failover" in fired
+    other = made.wait_runs("mail1", off="xen1")
+    assert made.runs("mail1") == [other]
+    assert made.farm.at("m1", "xen1: lost -> dead") > made.farm.at("m1", "and no fence device is for it")
+    assert made.farm.at("m1", "vm mail1: start on") > made.farm.at("m1", "xen1: lost -> dead")
+
+
 def test_many_hosts_silent_at_once_are_a_storm_until_an_operator_confirms(made: Guarded) -> None:
     host = _three_hosts(made)
     other = next(name for name in made.hosts if name != host)

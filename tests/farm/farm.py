@@ -182,13 +182,23 @@ class Farm:
     def leads(self, name: str) -> bool:
         return bool(self.status(name).get("leading"))
 
-    def texts(self, manager: str, kind: str | None = None) -> list[str]:
-        """The sentences of the event history, oldest first."""
-        found: list[str] = []
+    def events(self, manager: str, kind: str | None = None) -> list[dict[str, Any]]:
+        """The event history, oldest first."""
+        found: list[dict[str, Any]] = []
         link = Link(self.socket(manager))
-        link.ask("events", {"limit": 10_000, "kind": kind}, on_more=lambda piece: found.append(str(piece["text"])))
+        link.ask("events", {"limit": 10_000, "kind": kind}, on_more=found.append)
         link.close()
         return found
+
+    def texts(self, manager: str, kind: str | None = None) -> list[str]:
+        """Its sentences."""
+        return [str(event["text"]) for event in self.events(manager, kind)]
+
+    def at(self, manager: str, text: str) -> float:
+        """When the last event was whose sentence holds `text`: wall clock, seconds."""
+        times = [float(event["at"]) for event in self.events(manager) if text in event["text"]]
+        assert times, f"{manager} has no event with {text!r}: {self.texts(manager)}"
+        return times[-1]
 
     # --- looking --------------------------------------------------------------------------------------------------------
 

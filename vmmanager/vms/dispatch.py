@@ -355,10 +355,12 @@ class Dispatch:
         m.emptying.ended(task, error)
         m.task_ended(task, error, definite)
 
-    def host_dead(self, host: str) -> None:
-        """What was ordered there is over: nobody is left to answer."""
-        for task in [task for task in self._m.tasks.active() if host in task.hosts]:
-            if self._m.protection.gone(host, task.vm):
+    def end_on_dead_hosts(self) -> None:
+        """What was ordered there is over: nobody is left to answer. A host may be proved dead some seconds before the bus has
+        given up its client, and is believed only then."""
+        for task in list(self._m.tasks.active()):
+            host = next((host for host in task.hosts if self._m.protection.gone(host, task.vm)), "")
+            if host:
                 self._end(task, f"{host} is dead ({self._m.protection.proof(host)})", definite=False)
 
     def _ended_on_hosts(self, task: Task) -> None:

@@ -145,15 +145,16 @@ class Machines:
 
     # --- who leads ------------------------------------------------------------------------------------------------------
 
+    def took_over(self) -> None:
+        """What is under way is known before anything is wished: what an operator wants now must not hide it."""
+        self.dispatch.resume()
+
     def promoted(self) -> None:
         """safety: lists from before we led may be older than an order that our predecessor ended: all must be told anew."""
         self.leading = True
         for host in self.seen.hosts():
             self.seen.ended[host, ""] = self.context.now.wall
         self._look(self.seen.hosts())
-        self.dispatch.resume()
-        for host in sorted({host for task in self.tasks.active() for host in task.hosts}):
-            self.dispatch.host_dead(host)
         self.emptying.resume()
         self._dirty |= self.definitions.keys() | self.records.keys()
 
@@ -171,6 +172,8 @@ class Machines:
         hosts = farm.hypervisors | self.seen.listings.keys() if all_hosts else self._hosts_changed()
         if hosts:
             self._look(hosts)
+        if self.leading:
+            self.dispatch.end_on_dead_hosts()
         names = self._dirty | self._overdue(all_hosts)
         self._dirty = set()
         if self.leading:
@@ -300,10 +303,8 @@ class Machines:
         self._dirty |= self.waits.keys()
 
     def host_proved(self, host: str) -> None:
-        """A host is proved to be dead, or is back: its VMs are looked at again, and what was asked of it is over."""
+        """A host is proved to be dead, or is back: its VMs are looked at again."""
         self._dirty |= {name for name, record in self.records.items() if host in record.places or host == record.home}
-        if self.leading:
-            self.dispatch.host_dead(host)
 
     def cannot_start(self, name: str, why: str) -> None:
         """No host can take it now: it is tried again."""
