@@ -86,5 +86,5 @@ def _press(lab: Lab, host: str, seconds: float) -> None:
 
 def _lease_left(lab: Lab, host: str) -> float:
     """Seconds, as the leader counts them."""
-    rows = lab.ask("ha", "status")["hosts"]
+    rows = lab.operator.ask("ha", "status")["hosts"]
     return next((row["lease_left"] for row in rows if row["name"] == host and row["lease_left"] is not None), 0.0)

@@ -6,6 +6,8 @@ import pytest
 
 from common.protocol import NOT_READ, Reading
 from vmmanager.state import Client, Farm, Property
+from vmmanager.vms import safety
+from vmmanager.vms.records import Record
 from vmmanager.vms.sightings import COMING_S, DOMAINS, Sightings
 
 NOW = 1_000_000.0
@@ -31,3 +33,25 @@ def test_the_first_list_of_a_host_that_has_just_come_is_awaited_but_not_for_ever
 def test_a_host_that_cannot_list_its_domains_is_not_waited_for() -> None:
     assert not _seen(Reading(name=DOMAINS, error="xl does not answer"), 1.0).coming("xen1")
     assert not _seen(Reading(name=DOMAINS, value=[], ticks=10.0), 1.0).coming("xen1")
+
+
+def test_what_a_host_had_before_it_came_back_is_no_second_domain() -> None:
+    """Its first list is waited for; one that does not come is what the operator is told, not that both list it."""
+    running = [{"name": "web", "state": "running", "ours": True}]
+    farm, seen, record = Farm(), Sightings(), Record("web", places=("xen2",))
+    for name in ("xen1", "xen2"):
+        farm.clients[name] = Client(name, address=f"#1#{name}", status="connected", connected_at=NOW - 1)
+        farm.clients[name].properties[DOMAINS] = Property(Reading(name=DOMAINS, value=running, ticks=10.0), NOW, ())
+        farm.hypervisors.add(name)
+    seen.look(farm, farm.clients, 3.0, NOW)
+    assert "say which is right by hand" in safety.not_there(record, seen, NOW)[1]
+
+    farm.clients["xen1"].properties[DOMAINS] = Property(Reading(name=DOMAINS, error=NOT_READ), NOW, ())
+    seen.look(farm, farm.clients, 3.0, NOW)
+    assert safety.awaits(record, seen)
+
+    late = NOW + COMING_S
+    farm.clients["xen2"].properties[DOMAINS].read_at = late
+    seen.look(farm, farm.clients, 3.0, late)
+    assert not safety.awaits(record, seen)
+    assert safety.not_there(record, seen, late) == ("", f"it may be on xen1, which cannot list its domains: {NOT_READ}")

@@ -38,15 +38,19 @@ def never_known(record: Record, candidates: list[str], seen: Sightings, now: flo
 
 
 def awaits(record: Record, seen: Sightings) -> bool:
-    """Will the next list of a host tell what is to be known of the VM? Then its turn has not come yet."""
-    places = {*record.places, *(host for host, _ in seen.where(record.name))}
-    return any(seen.awaited(host, record.name) for host in places)
+    """Will the next list of a host tell what is to be known of the VM? Then its turn has not come yet. Of a host that has just
+    come back the list from before is still the last."""
+    listed = [host for host, _ in seen.where(record.name)]
+    return any(seen.awaited(host, record.name) for host in {*record.places, *listed}) or any(map(seen.coming, listed))
 
 
 def not_there(record: Record, seen: Sightings, now: float) -> tuple[str, str]:
     """(host, why): the one host that has it and can be ordered to do something with it, or why there is none."""
     found = seen.where(record.name)
     if len({host for host, _ in found}) > 1:
+        for place, _ in found:
+            if why := seen.why_unknown(place, now, record.name):
+                return "", f"it may be on {place}, which {why}"
         return "", f"{' and '.join(host for host, _ in found)} list it; say which is right by hand (xl destroy), then try again"
     if not found:
         for place in record.places:
