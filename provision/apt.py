@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from provision import dependencies
+from provision import dependencies, progress
 from provision.dependencies import Download
 from provision.programs import NotToBeHad, output
 
@@ -69,11 +69,17 @@ class Apt:
         if missing:
             # by name and version, as the file is called: NAME_VERSION_ARCHITECTURE.deb
             named = ["{}={}".format(*one.name.replace("%3a", ":").split("_")[:2]) for one in missing]
-            self._run("apt-get", "download", "-q", *named, limit_s=DOWNLOAD_S, cwd=self.folder)
+            with progress.watched("downloading", sum(one.bytes for one in missing), lambda: self._bytes(missing)):
+                self._run("apt-get", "download", "-q", *named, limit_s=DOWNLOAD_S, cwd=self.folder)
         for one in missing:
             if not self._good(one):
                 raise NotToBeHad(f"{one.name}: what was downloaded has another checksum than the repository says")
         return [self.folder / one.name for one in downloads]
+
+    def _bytes(self, downloads: Iterable[Download]) -> int:
+        """That are there already, of files which are being written."""
+        paths = (self.folder / one.name for one in downloads)
+        return sum(path.stat().st_size for path in paths if path.exists())
 
     def _good(self, one: Download) -> bool:
         path = self.folder / one.name
