@@ -15,6 +15,7 @@ from bench.bus import machine
 from provision.programs import NotToBeHad
 from xenlab import images, network, remote
 from xenlab.commandline import MISSING, say
+from xenlab.kinds import Kind
 from xenlab.lab import Lab
 
 ROUNDS = 5
@@ -52,7 +53,7 @@ def main() -> int:
         return MISSING
     with (
         tempfile.TemporaryDirectory(prefix="vmherd-bench-") as folder,
-        Lab(Path(folder), built, 1, say, MEMORY_MIB) as lab,
+        Lab(Path(folder), built, Kind(hosts=1, memory_mib=MEMORY_MIB), say) as lab,
     ):
         lab.up()
         lab.processes.wait("the host has told what it has", lambda: lab.ask("host", "list")[0]["cpus"], STEP_S)

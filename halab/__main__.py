@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from halab import measure, network
+from halab import network
 from halab.files import Kind
 from halab.lab import Lab
+from halab.measure import DEATHS
 from provision.programs import NotToBeHad
-from xenlab import scenario
+from xenlab import deaths, scenario
 from xenlab.commandline import INTERRUPTED, MISSING, interrupted_by_signals, say
 from xenlab.processes import Failed
 
 SCENARIOS = Path(__file__).resolve().parent / "scenarios"
-KIND = "# farm:"  # the first line of a scenario that wants another than the plain one
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
             return _each(paths, options.jobs)
         network.enter()
         if options.what == "measure":
-            _measure(options.runs, options.death)
+            print(deaths.measure((one for one in DEATHS if options.death in one.name), options.runs, _measured, say))
         else:
             _run(paths[0])
     except (NotToBeHad, Failed, scenario.ScenarioFault) as fault:
@@ -74,32 +73,14 @@ def _each(paths: Sequence[Path], jobs: int) -> int:
 
 
 def _run(path: Path) -> None:
-    first = path.read_text(encoding="utf-8").splitlines()[0]
-    wanted = first.removeprefix(KIND).split() if first.startswith(KIND) else []
+    wanted = scenario.head(path, "farm")
     kind = Kind(storage="storage" in wanted, watchdog="no-watchdog" not in wanted, fence="fence" in wanted)
     with up(kind, path.stem) as lab:
         scenario.play(path, lab.vmctl, say, lab.do)
 
 
-def _measure(number: int, name: str) -> None:
-    lines = []
-    for death in measure.DEATHS:
-        if name in death.name:
-            with up(death.kind, "measure") as lab:
-                lines.append(_figures(lab, death, number))
-    print(f"\n{platform.platform()}, {platform.processor() or platform.machine()}")
-    print("\n".join(lines))
-
-
-def _figures(lab: Lab, death: measure.Death, number: int) -> str:
-    away = []
-    for first, last in measure.runs(lab, death, number):
-        away.append(last)
-        say(f"{death.name}: the first after {first:.1f} s, the last after {last:.1f} s")
-    code, said = lab.do(("twice",))
-    if code:
-        raise Failed(said)
-    return measure.line(death, away)
+def _measured(kind: Kind) -> AbstractContextManager[Lab]:
+    return up(kind, "measure")
 
 
 @contextmanager

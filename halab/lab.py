@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from demo.files import program
 from halab import files
@@ -20,11 +18,11 @@ from halab.network import BUS, PORT, Network
 from halab.power import Power
 from halab.watch import Watch
 from plugins.sim_world import SimWorld
-from xenlab import operator
+from xenlab.operator import Operator
 from xenlab.processes import Failed, Processes
 
 START_S = 60.0
-ASK_S = 30.0
+BACK_S = 120.0
 WATCHDOG = b"watchdog"  # in the command line of the process that stands for the hardware
 BUS_NAME = "vmbus"
 
@@ -38,6 +36,8 @@ class Lab:
         self.processes = Processes(folder / "log")
         self.world = SimWorld(folder / files.FARM)
         self.watch = Watch(self.world, HOSTS)
+        self.operator = Operator({name: folder / name / "run" / "vmmanager.sock" for name in MANAGERS})
+        self.back_s = BACK_S
         self.power = Power(folder / "power", self.kill)
         self._up: set[str] = set()
 
@@ -117,7 +117,7 @@ class Lab:
     def _named(self, name: str) -> str:
         """`leader`, `host-of:VM`, or a machine by its name. Raises Failed."""
         if name == "leader":
-            return self.leader()
+            return self.operator.leader()
         if name.startswith("host-of:"):
             places = self.watch.places.get(name.removeprefix("host-of:"), ())
             if not places:
@@ -170,38 +170,21 @@ class Lab:
         said = [f"{one.vm} ran on {' and '.join(one.hosts)}" for one in self.watch.twice]
         return (1, "\n".join(said)) if said else (0, f"never, in {self.watch.looks} looks")
 
-    # --- asking ---------------------------------------------------------------------------------------------------------
-
-    def leader(self) -> str:
-        """Raises Failed."""
-        found = list(self._leaders())
-        if len(found) != 1:
-            raise Failed(f"{len(found)} managers say that they lead")
-        return found[0]
-
-    def _socket(self, manager: str) -> Path:
-        return self.folder / manager / "run" / "vmmanager.sock"
-
-    def _status(self, manager: str) -> dict[str, Any]:
-        argv = [*program("vmctl"), "--socket", str(self._socket(manager)), "status", "--json"]
-        try:
-            done = subprocess.run(argv, capture_output=True, check=False, timeout=ASK_S)
-            told: dict[str, Any] = json.loads(done.stdout)
-        except (subprocess.TimeoutExpired, ValueError):
-            return {}
-        return told
-
-    def ask(self, *words: str) -> Any:
-        """What `vmctl WORDS --json` says at the leader. Raises Failed."""
-        return operator.ask(self._asked_socket(), *words)
-
     def vmctl(self, words: tuple[str, ...]) -> subprocess.Popen[str]:
         """As an operator types it at the leader; output and errors together."""
-        return operator.vmctl(self._asked_socket(), words)
+        return self.operator.vmctl(words)
 
-    def _asked_socket(self) -> Path:
-        """The first manager's where none leads."""
-        return self._socket(next(self._leaders(), MANAGERS[0]))
+    # --- who dies next --------------------------------------------------------------------------------------------------
 
-    def _leaders(self) -> Iterator[str]:
-        yield from (name for name in MANAGERS if name in self._up and self._status(name).get("leading"))
+    def victim(self) -> str:
+        """The host with the most VMs."""
+        return max(HOSTS, key=lambda host: len(self.vms_of(host)))
+
+    def vms_of(self, host: str) -> list[str]:
+        return [vm for vm, places in self.watch.places.items() if places == (host,)]
+
+    def elsewhere(self, vm: str, host: str, after: float) -> float:
+        return next((at for (name, where), at in self.watch.since.items() if name == vm and where != host and at > after), 0.0)
+
+    def all_run(self) -> bool:
+        return len(self.watch.places) >= files.VMS

@@ -1,4 +1,4 @@
-"""`python -m xenlab up|run|console|shell`: the lab left running, its scenarios, a host's console, one command in a host."""
+"""`python -m xenlab up|run|measure|shell`: the lab left running, its stories, how long VMs are away, a command in a host."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from provision.programs import NotToBeHad
-from xenlab import images, network, remote, scenario
+from xenlab import deaths, images, kinds, network, remote, scenario
 from xenlab.commandline import INTERRUPTED, MISSING, interrupted_by_signals, say
+from xenlab.files import MANAGERS_MAX
+from xenlab.images import Images
+from xenlab.kinds import Kind
 from xenlab.lab import Lab
+from xenlab.measure import DEATHS
 from xenlab.processes import Failed
 
 SCENARIOS = Path(__file__).resolve().parent / "scenarios"
@@ -28,11 +32,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--release", default="", help="of Debian, for the images; default: this machine's")
     made.add_argument("--fences", action="store_true", help="with a fence device for every host")
     made.add_argument("--hosts", type=int, default=2, choices=range(1, network.HOSTS_MAX + 1))
+    made.add_argument("--managers", type=int, default=1, choices=range(1, MANAGERS_MAX + 1))
     what = made.add_subparsers(dest="what", required=True)
     what.add_parser("build", help="build the images, and say what takes the room")
     what.add_parser("up", help="leave the lab running until Ctrl-C")
     run = what.add_parser("run", help="play scenarios, all of them or those named")
     run.add_argument("scenarios", nargs="*", type=Path, metavar="FILE")
+    times = what.add_parser("measure", help="how long a protected VM is away")
+    times.add_argument("--runs", type=int, default=20)
+    times.add_argument("--death", default="", help="only those with this in their name")
     shell = what.add_parser("shell", help="one command in a host")
     shell.add_argument("host")
     shell.add_argument("command")
@@ -64,42 +72,51 @@ def _do(options: argparse.Namespace) -> int:
         print(built.dom0.report, built.tiny.report, built.client.report, sep="")
         return 0
     interrupted_by_signals()
-    return _run(options) if options.what == "run" else _up(options)
-
-
-def _run(options: argparse.Namespace) -> int:
-    with _lab(options) as lab:
-        for path in options.scenarios or sorted(SCENARIOS.glob("*.txt")):
-            scenario.play(path, lab.vmctl, say, lab.do)
-    say("all scenarios went well")
+    built = images.build(say, options.release)
+    plain = Kind(options.hosts, options.managers, options.fences)
+    if options.what == "run":
+        for kind, paths in kinds.grouped(options.scenarios or sorted(SCENARIOS.glob("*.txt")), plain).items():
+            with _lab(options, built, kind) as lab:
+                for path in paths:
+                    scenario.play(path, lab.vmctl, say, lab.do)
+        say("all scenarios went well")
+    elif options.what == "measure":
+        chosen = (one for one in DEATHS if options.death in one.name)
+        print(deaths.measure(chosen, options.runs, lambda kind: _safe(options, built, kind), say))
+    else:
+        with _lab(options, built, plain) as lab:
+            _tell(lab)
+            while True:
+                lab.processes.check()
+                time.sleep(0.5)
     return 0
 
 
-def _up(options: argparse.Namespace) -> int:
-    with _lab(options) as lab:
-        _tell(lab)
-        while True:
-            lab.processes.check()
-            time.sleep(0.5)
-
-
 @contextmanager
-def _lab(options: argparse.Namespace) -> Iterator[Lab]:
+def _lab(options: argparse.Namespace, built: Images, kind: Kind) -> Iterator[Lab]:
     """Up. Raises Failed, NotToBeHad."""
-    built = images.build(say, options.release)
-    network.enter()
     folder: Path = options.folder.absolute()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    with Lab(folder, built, options.hosts, say, fences=options.fences) as lab:
+    network.enter()
+    with Lab(folder, built, kind, say) as lab:
+        say(f"{kind}")
         lab.up()
+        yield lab
+
+
+@contextmanager
+def _safe(options: argparse.Namespace, built: Images, kind: Kind) -> Iterator[Lab]:
+    """The same, and its protected domain runs. Raises Failed, NotToBeHad."""
+    with _lab(options, built, kind) as lab:
+        lab.protect()
         yield lab
 
 
 def _tell(lab: Lab) -> None:
     vmctl = Path(sys.executable).parent / "vmctl"
     say("the lab runs until you press Ctrl-C. In another terminal:")
-    print(f"  export VMHERD_SOCKET={lab.socket}")
+    print(f"  export VMHERD_SOCKET={lab.operator.socket()}")
     for words in ("host list", "vm start web1", "vm console-log web1", "vm list"):
         print(f"  {vmctl} {words}")
     print(f"  python -m xenlab shell {lab.names[0]} 'xl list'")

@@ -24,6 +24,8 @@ class Beats:
         self._folder = folder
         self._sizes: dict[tuple[str, str], int] = {}
         self._heard: dict[str, deque[tuple[str, float]]] = {}
+        self.began: dict[str, tuple[str, float]] = {}  # VM -> where it lives, and since when (monotonic)
+        self._last: dict[str, tuple[str, float]] = {}
         self.twice: list[str] = []
         self.looks = 0
         self.looker = Looker("Beats", self._look, LOOK_S)
@@ -49,4 +51,12 @@ class Beats:
         hosts = [where for where, _ in heard]
         if host in hosts and hosts[-1] != host:
             self.twice.append(f"{vm} runs on {host} and on {hosts[-1]}")
+        if not heard or hosts[-1] != host:
+            self.began[vm] = host, now
         heard.append((host, now))
+        self._last[vm] = host, now
+
+    def where(self, vm: str) -> str:
+        """The host on which it was heard last; empty where nowhere in the last seconds."""
+        host, at = self._last.get(vm, ("", 0.0))
+        return host if time.monotonic() - at <= TURN_S else ""

@@ -28,10 +28,14 @@ class Deeds:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._head = HeadNode(lab)
+        self._questions: dict[str, Callable[[str], str]] = {
+            "power": lambda host: f"{host} {'on' if lab.processes.is_up(host) else 'off'}",
+            "console": lab.console,
+        }
         self._deeds: dict[str, Callable[[str], None]] = {
-            "kill": lambda host: lab.processes.kill(host),
+            "kill": lab.processes.forget,
             "start": self._start,
-            "freeze": lambda host: lab.processes.signal(host, signal.SIGSTOP),
+            "freeze": self._freeze,
             "thaw": lambda host: lab.processes.signal(host, signal.SIGCONT),
             "cut": lambda host: network.plug(self._number(host), False),
             "heal": lambda host: network.plug(self._number(host), True),
@@ -48,11 +52,28 @@ class Deeds:
         if verb == "sleep" and names:
             time.sleep(float(names[0]))
             return 0, ""
-        if verb not in self._deeds or not names or not set(names) <= set(self._lab.names):
+        if verb == "where":
+            return 0, "\n".join(f"{vm} {self._lab.beats.where(vm)}" for vm in names)
+        if verb == "in" and names and names[0] in self._lab.guests:
+            done = remote.run(self._lab.guests[names[0]].agent, " ".join(names[1:]))
+            return done.status, done.output
+        found = [self._named(name) for name in names]
+        known = self._lab.names if verb not in ("kill", "start") else [*self._lab.names, *self._lab.managers]
+        if not found or not set(found) <= set(known):
             return 2, f"the lab cannot `{' '.join(words)}`"
-        for host in names:
-            self._deeds[verb](host)
-        return 0, f"{verb} {' '.join(names)}"
+        if verb in self._questions:
+            return 0, "\n".join(self._questions[verb](host) for host in found)
+        if verb not in self._deeds:
+            return 2, f"the lab cannot `{' '.join(words)}`"
+        for one in found:
+            self._deeds[verb](one)
+        return 0, f"{verb} {' '.join(found)}"
+
+    def _named(self, name: str) -> str:
+        """`leader`, `host-of:VM`, or a machine by its name. Raises Failed."""
+        if name == "leader":
+            return self._lab.operator.leader()
+        return self._lab.beats.where(name.removeprefix("host-of:")) if name.startswith("host-of:") else name
 
     def _batch(self, verb: str, words: list[str]) -> tuple[int, str]:
         """`environments`, `submit QUEUE short|long`, `jobs`."""
@@ -70,10 +91,19 @@ class Deeds:
         return self._lab.names.index(host) + 1
 
     def _start(self, host: str) -> None:
-        """The power is back, or the machine has reset itself: it boots anew."""
+        """The power is back, or the machine has reset itself: it boots anew. A manager: if it is down."""
+        if host in self._lab.managers:
+            if not self._lab.processes.is_up(host):
+                self._lab.start_manager(host)
+            return
         self._lab.processes.forget(host)
         self._lab.start_host(host)
         self._lab.wait_host(host)
+
+    def _freeze(self, host: str) -> None:
+        """When it goes on, its watchdog may reset it."""
+        self._lab.processes.may_end(host)
+        self._lab.processes.signal(host, signal.SIGSTOP)
 
     def _stand_still(self, host: str) -> None:
         """From now on it may reset itself."""

@@ -19,7 +19,8 @@ from xenlab.qemu import AGENT
 
 GUEST = Path(__file__).resolve().parent / "guest"
 ROOT = Path(__file__).resolve().parent.parent
-MANAGER = "mgr1"
+MANAGERS_MAX = 3
+PROTECTED = "safe1"  # of VMS_INI
 HEAD = "head"
 ENVIRONMENTS = {"sl4": 11, "debian": 12}  # name -> number of the address of its domain
 DOMAIN_BRIDGE = "xenbr0"
@@ -38,14 +39,18 @@ target = stderr
 MANAGER_INI = """\
 [manager]
 name = {name}
+managers = {managers},
 grace = 1
 silent_after = 20
+stale_factor = 10
 refresh = 10
 request_timeout = 30
 {common}state = state
 run = run
-local_keys = keys
+local_keys = ../keys
 images = {images}
+[failover]
+grace = 5
 """
 
 FENCES_INI = """\
@@ -207,8 +212,12 @@ def common() -> str:
     return COMMON.format(port=network.PORT, address=network.MANAGER)
 
 
-def manager_ini(images: Path) -> str:
-    return MANAGER_INI.format(name=MANAGER, common=common(), images=images)
+def manager_names(number: int) -> tuple[str, ...]:
+    return tuple(f"mgr{each}" for each in range(1, number + 1))
+
+
+def manager_ini(name: str, managers: Iterable[str], images: Path) -> str:
+    return MANAGER_INI.format(name=name, managers=", ".join(managers), common=common(), images=images)
 
 
 def fences_ini(agent: Path, sockets: Path) -> str:
@@ -265,9 +274,9 @@ def host_machine(name: str, number: int) -> Machine:
 
 
 def host_tree(
-    name: str, number: int, hosts: Iterable[Trusted], key: SigningKey, managers: SigningKey, hypervisor: bool
+    name: str, number: int, hosts: Iterable[Trusted], key: SigningKey, managers: Mapping[str, SigningKey], hypervisor: bool
 ) -> Tree:
-    """All of one host's own files. `key`: its client's; `managers`: the manager's, whose public half goes in."""
+    """All of one host's own files. `key`: its client's; `managers`: theirs, whose public halves go in."""
     tree = machine.layer(host_machine(name, number), hosts)
     tree.file("etc/vmherd/vmclient.ini", client_ini(name, hypervisor=hypervisor), 0o600)
     tree.file("etc/vmherd/properties.d/lab.ini", PROPERTIES, 0o600)
@@ -280,19 +289,19 @@ def host_tree(
     return tree
 
 
-def client_state(tree: Tree, manager: SigningKey) -> None:
+def client_state(tree: Tree, managers: Mapping[str, SigningKey]) -> None:
     """Whom a client believes."""
     tree.folder("etc/vmherd", 0o700)
     tree.folder("var/lib/vmherd-client", 0o700)
     tree.folder("var/lib/vmherd-client/managers", 0o700)
-    line = public_line(raw_public(manager), MANAGER)
-    tree.file(f"var/lib/vmherd-client/managers/{MANAGER}.pub", f"{line}\n", 0o600)
+    for name, key in managers.items():
+        tree.file(f"var/lib/vmherd-client/managers/{name}.pub", f"{public_line(raw_public(key), name)}\n", 0o600)
 
 
-def domain_tree(name: str, manager: SigningKey) -> Tree:
+def domain_tree(name: str, managers: Mapping[str, SigningKey]) -> Tree:
     """One domain's own files, for the image with the client; its key it makes itself."""
     tree = Tree()
     tree.file("etc/vmherd/vmclient.ini", DOMAIN_CLIENT_INI.format(name=name, common=common()), 0o600)
     tree.file("etc/vmherd/properties.d/lab.ini", PROPERTIES, 0o600)
-    client_state(tree, manager)
+    client_state(tree, managers)
     return tree

@@ -28,23 +28,24 @@ class HeadNode:
 
     def start(self) -> None:
         """Raises Failed."""
-        lab, manager, own = self._lab, self._lab.folder / "manager", self._lab.folder / files.HEAD
+        lab, own = self._lab, self._lab.folder / files.HEAD
         farm = lab.folder / FARM
         for folder in (farm, own / "properties.d"):
             folder.mkdir(parents=True)
         host = lab.names[-1]
         shadows = [f"{name}-{host}={network.domain_address(number)}" for name, number in files.ENVIRONMENTS.items()]
         lab.processes.start("nodes", [sys.executable, "-m", "xenlab.nodes", str(farm), *shadows], files.ROOT)
-        (own / "vmclient.ini").write_text(files.head_ini(farm, manager / "keys"))
+        (own / "vmclient.ini").write_text(files.head_ini(farm, lab.keys))
         (own / "vmclient.ini").chmod(0o600)
         lab.processes.start(
             files.HEAD, [str(Path(sys.executable).parent / "vmclient"), "--config", str(own / "vmclient.ini")], own
         )
         lab.processes.wait("the head node is connected", self._connected, 60.0)
-        with (manager / "vms.ini").open("a") as vms:
-            vms.write(files.templates_ini())
-        (manager / "environments.ini").write_text(files.environments_ini(host))
-        lab.processes.signal("vmmanager", signal.SIGHUP)
+        for manager in lab.managers:
+            with (lab.folder / manager / "vms.ini").open("a") as vms:
+                vms.write(files.templates_ini())
+            (lab.folder / manager / "environments.ini").write_text(files.environments_ini(host))
+            lab.processes.signal(manager, signal.SIGHUP)
 
     def _connected(self) -> bool:
         return any(row["name"] == files.HEAD and row["state"] == "connected" for row in self._lab.ask("clients"))

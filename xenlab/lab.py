@@ -1,7 +1,4 @@
-"""The lab itself: bus and manager as processes here, Xen hosts in emulation, all in one network.
-
-`fences`: with a fence device, by which a host may be switched off.
-"""
+"""The lab itself: bus and managers as processes here, Xen hosts in emulation, all in one network."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +22,14 @@ from demo.files import program
 from provision import machine
 from provision.domu import DomU
 from provision.machine import Trusted
-from xenlab import fence_qemu, files, network, operator, remote
+from xenlab import fence_qemu, files, network, remote
 from xenlab.beats import Beats
 from xenlab.deeds import Deeds
-from xenlab.files import MANAGER
 from xenlab.images import Images
+from xenlab.kinds import Kind
+from xenlab.operator import Operator
 from xenlab.processes import Failed, Processes
-from xenlab.qemu import MEMORY_MIB, Guest, command
+from xenlab.qemu import Guest, command
 
 START_S = 60.0
 BOOT_S = 240.0  # 5 s on an idle machine; a loaded one may take twenty times that
@@ -50,24 +49,19 @@ class Keys:
 
 
 class Lab:
-    """`folder`: all files of this lab, wiped before it starts. `memory_mib`: of each host. Use as a context manager."""
+    """`folder`: all files of this lab, empty. Use as a context manager."""
 
-    def __init__(
-        self,
-        folder: Path,
-        images: Images,
-        hosts: int,
-        say: Callable[[str], None],
-        memory_mib: int = MEMORY_MIB,
-        *,
-        fences: bool = False,
-    ) -> None:
-        self.fences = fences
-        self.memory_mib = memory_mib
+    def __init__(self, folder: Path, images: Images, kind: Kind, say: Callable[[str], None]) -> None:
+        self.kind = kind
         self.folder = folder
         self.images = images
         self.say = say
-        self.names = [f"xen{number}" for number in range(1, hosts + 1)]
+        self.names = [f"xen{number}" for number in range(1, kind.hosts + 1)]
+        self.managers = files.manager_names(kind.managers)
+        self.operator = Operator({name: folder / name / "run" / "vmmanager.sock" for name in self.managers})
+        self.keys = folder / "keys"
+        self._booted_at: dict[str, int] = {}  # host -> bytes of its console's log
+        self.back_s = BOOT_S + CONNECT_S
         self.sockets = Path(tempfile.mkdtemp(prefix=PREFIX, dir="/tmp"))  # a unix socket's path has 107 bytes at most
         self.processes = Processes(folder / "log")
         self.guests: dict[str, Guest] = {}
@@ -83,15 +77,12 @@ class Lab:
         shutil.rmtree(self.sockets, ignore_errors=True)
         (self.folder / "lab.json").unlink(missing_ok=True)
 
-    @property
-    def socket(self) -> Path:
-        return self.folder / "manager" / "run" / "vmmanager.sock"
-
     def up(self) -> None:
         """All of it, until every client is connected. Raises Failed, NotToBeHad."""
         network.make(len(self.names))
         self._folders()
-        self._start_bus_and_manager()
+        self._start_bus()
+        self._start_managers()
         self._write_machines()
         for name in self.names:
             self.start_host(name)
@@ -102,26 +93,42 @@ class Lab:
         self._write_facts()
 
     def _folders(self) -> None:
-        for name in ("log", "shared/saves", "images", "machines", "manager/run"):
+        for name in ("log", "shared/saves", "images", "machines", "keys"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
+        self.keys.chmod(0o700)
         for name in self.names:
             (self.folder / "log" / name).mkdir(exist_ok=True)
         (self.folder / "machines").chmod(0o700)
 
-    def _start_bus_and_manager(self) -> None:
-        manager = self.folder / "manager"
-        (manager / "vms.ini").write_text(files.vms_ini())
-        self._publish()
-        if self.fences:
-            self._write_fences(manager / "fences.ini")
-        (manager / "vmmanager.ini").write_text(files.manager_ini(self.folder / "images"))
-        (manager / "triggers.d").mkdir(exist_ok=True)
-        self.processes.start("vmbus", [*program("vmbus"), "--listen", f"{network.MANAGER}:{network.PORT}"], manager)
+    def _start_bus(self) -> None:
+        self.processes.start("vmbus", [*program("vmbus"), "--listen", f"{network.MANAGER}:{network.PORT}"], self.folder)
         self.processes.wait("the bus listens", lambda: re.search("listening on", self.processes.log("vmbus")), START_S)
-        self.manager_key = own_key(manager / "state", MANAGER)
-        self.processes.start("vmmanager", [*program("vmmanager"), "--config", str(manager / "vmmanager.ini")], manager)
-        self.processes.wait("the manager leads", lambda: self.socket.exists() and self.ask("status").get("leading"), START_S)
-        self.say(f"bus and manager are up at {network.MANAGER}")
+
+    def _start_managers(self) -> None:
+        self._publish()
+        self.manager_keys = {}
+        for name in self.managers:
+            own = self.folder / name
+            (own / "triggers.d").mkdir(parents=True)
+            (own / "vms.ini").write_text(files.vms_ini())
+            if self.kind.fences:
+                self._write_fences(own / "fences.ini")
+            (own / "vmmanager.ini").write_text(files.manager_ini(name, self.managers, self.folder / "images"))
+            self.manager_keys[name] = own_key(own / "state", name)
+        for name in self.managers:
+            self.start_manager(name)
+        self.processes.wait("a manager leads", self._is_led, START_S)
+        self.say(f"the bus and {' and '.join(self.managers)} are up at {network.MANAGER}")
+
+    def start_manager(self, name: str) -> None:
+        argv = [*program("vmmanager"), "--config", str(self.folder / name / "vmmanager.ini")]
+        self.processes.start(name, argv, self.folder / name)
+
+    def _is_led(self) -> bool:
+        try:
+            return bool(self.operator.leader())
+        except Failed:
+            return False
 
     def _write_fences(self, path: Path) -> None:
         agent = self.folder / AGENT
@@ -149,8 +156,8 @@ class Lab:
         numbered = list(enumerate(self.names, 1))
         everybody = [Trusted(name, network.address(number), keys[name].host, keys[name].root) for number, name in numbered]
         for number, name in numbered:
-            publish_local(self.folder / "manager" / "keys", name, "client", keys[name].client)
-            tree = files.host_tree(name, number, everybody, keys[name].client, self.manager_key, hypervisor=True)
+            publish_local(self.keys, name, "client", keys[name].client)
+            tree = files.host_tree(name, number, everybody, keys[name].client, self.manager_keys, hypervisor=True)
             machine.write(self.images.dom0.archives, tree, self.folder / "machines" / name)
             self.guests[name] = self._guest(name, number)
 
@@ -164,7 +171,7 @@ class Lab:
             mac=f"52:54:00:4c:41:{number:02x}",
             sockets=self.sockets,
             console_log=self.folder / "log" / f"{name}.console",
-            memory_mib=self.memory_mib,
+            memory_mib=self.kind.memory_mib,
             shares={
                 "images": (self.folder / "images", True),
                 "shared": (self.folder / "shared", False),
@@ -173,9 +180,15 @@ class Lab:
         )
 
     def start_host(self, name: str) -> None:
-        if self.fences:
+        if self.kind.fences:
             self.processes.may_end(name)
+        console = self.guests[name].console_log
+        self._booted_at[name] = console.stat().st_size if console.exists() else 0
         self.processes.start(name, command(self.guests[name]), self.folder)
+
+    def console(self, name: str) -> str:
+        """What a host's Xen and kernel have said since it was last powered on."""
+        return self.guests[name].console_log.read_bytes()[self._booted_at[name] :].decode(errors="replace")
 
     def wait_host(self, name: str) -> None:
         """Until its Xen answers. Raises Failed."""
@@ -202,11 +215,39 @@ class Lab:
 
     def vmctl(self, words: tuple[str, ...]) -> subprocess.Popen[str]:
         """As an operator types it; output and errors together."""
-        return operator.vmctl(self.socket, words)
+        return self.operator.vmctl(words)
 
     def ask(self, *words: str) -> Any:
         """What `vmctl WORDS --json` says. Raises Failed."""
-        return operator.ask(self.socket, *words)
+        return self.operator.ask(*words)
+
+    def protect(self) -> None:
+        """The protected domain runs, and every host may take it. Raises Failed."""
+        self.processes.wait("all hosts hold a lease", lambda: self.operator.online() >= set(self.names), CONNECT_S)
+        self.processes.wait("all hosts tell what they have", self._is_told, CONNECT_S)
+        began = time.monotonic()
+        self.ask("vm", "start", files.PROTECTED)
+        self.processes.wait(f"{files.PROTECTED} lives", self.all_run, CONNECT_S)
+        self.say(f"{files.PROTECTED} lives {time.monotonic() - began:.1f} s after its start was ordered by hand")
+
+    def _is_told(self) -> bool:
+        return all(row["cpus"] for row in self.ask("host", "list"))
+
+    # --- who dies next --------------------------------------------------------------------------------------------------
+
+    def victim(self) -> str:
+        """Where the protected domain runs."""
+        return self.beats.where(files.PROTECTED)
+
+    def vms_of(self, host: str) -> list[str]:
+        return [files.PROTECTED] if self.beats.where(files.PROTECTED) == host else []
+
+    def elsewhere(self, vm: str, host: str, after: float) -> float:
+        where, at = self.beats.began.get(vm, ("", 0.0))
+        return at if where not in ("", host) and at > after else 0.0
+
+    def all_run(self) -> bool:
+        return bool(self.beats.where(files.PROTECTED))
 
     def _write_facts(self) -> None:
         """What others need to use a lab that is up; its presence says that it is."""
@@ -214,7 +255,7 @@ class Lab:
             name: {"agent": str(one.agent), "console": str(one.console), "monitor": str(one.monitor)}
             for name, one in self.guests.items()
         }
-        facts = {"pid": os.getpid(), "socket": str(self.socket), "hosts": hosts}
+        facts = {"pid": os.getpid(), "socket": str(self.operator.socket()), "hosts": hosts}
         draft = self.folder / "lab.json.new"
         draft.write_text(json.dumps(facts, indent=1) + "\n")
         draft.replace(self.folder / "lab.json")

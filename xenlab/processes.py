@@ -50,6 +50,9 @@ class Processes:
     def signal(self, name: str, number: signal.Signals) -> None:
         self._running[name].send_signal(number)
 
+    def is_up(self, name: str) -> bool:
+        return name in self._running and self._running[name].poll() is None
+
     def may_end(self, name: str) -> None:
         """By itself, from now on."""
         self._free.add(name)

@@ -4,6 +4,7 @@
     $ vmctl vm start web1              a command; it must end with 0
     1$ vmctl vm start big1             with 1
     60s$ vmctl vm list                 again and again until all below holds, for 60 s at most
+    1,60s$ vmctl vm start big1         the same, and with 1
     &ping$ vmctl exec ...              goes on in the background ...
     wait ping                          ... until here, with what it said
     $ lab kill xen1                    what happens to the farm: done by the lab itself, which says what it has done
@@ -23,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-COMMAND = re.compile(r"(?:(?P<code>\d+)|(?P<within>\d+)s|&(?P<name>\w+))?\$ (?P<words>(?:vmctl|lab) .+)")
+COMMAND = re.compile(r"(?:(?:(?P<code>\d+)(?:,|(?=\$)))?(?:(?P<within>\d+)s)?|&(?P<name>\w+))\$ (?P<words>(?:vmctl|lab) .+)")
 WAIT = re.compile(r"wait (?P<name>\w+)")
 COMMAND_S = 400.0
 AGAIN_S = 1.0
@@ -58,6 +59,13 @@ class Step:
 
 Vmctl = Callable[[tuple[str, ...]], "subprocess.Popen[str]"]
 Lab = Callable[[tuple[str, ...]], tuple[int, str]]  # exit code, and what there is to say
+
+
+def head(path: Path, word: str) -> list[str]:
+    """What the scenario wants its lab to have: the rest of its first line, where that begins with `# WORD:`."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    begin = f"# {word}:"
+    return lines[0].removeprefix(begin).split() if lines and lines[0].startswith(begin) else []
 
 
 def parse(path: Path) -> list[Step]:

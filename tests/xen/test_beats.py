@@ -30,6 +30,13 @@ def test_beats_by_turns_are_a_domain_that_runs_twice(tmp_path: Path, story: str,
     assert len(beats.twice) == twice, beats.twice
 
 
+def test_a_life_begins_where_it_was_not_before(tmp_path: Path) -> None:
+    beats = Beats(tmp_path)
+    for size, (host, now) in enumerate([("a", 1.0), ("a", 2.0), ("b", 19.0), ("b", 20.0)], 1):
+        beats.look({("web1", host): size}, now)
+    assert beats.began == {"web1": ("b", 19.0)}
+
+
 def test_a_vm_on_two_hosts_is_told_once_and_when_it_answered_is_kept(tmp_path: Path) -> None:
     watch = Watch(SimWorld(tmp_path), ("h1", "h2"))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from xenlab.kinds import Kind, wanted
 from xenlab.scenario import ScenarioFault, parse, play
 
 SHIPPED = sorted((Path(__file__).resolve().parents[2] / "xenlab" / "scenarios").glob("*.txt"))
@@ -29,6 +30,7 @@ def played(folder: Path, text: str) -> list[str]:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_scenarios_can_be_read(path: Path) -> None:
+    assert wanted(path, Kind())
     assert [step for step in parse(path) if step.wanted or step.unwanted]
 
 
@@ -48,6 +50,7 @@ def test_what_is_said_is_compared(tmp_path: Path) -> None:
         ("$ lab fails\n", "story.txt:1: it ended with 1, not 0"),
         ("$ lab kill xen1\n  kill xen2\n", "story.txt:1: not said: kill xen2"),
         ("1s$ vmctl a\n  b\n", "story.txt:1: not said: b"),
+        ("1,1s$ vmctl a\n  a\n", "story.txt:1: it ended with 0, not 1"),
         ("wait nobody\n", "story.txt:1: nothing called nobody goes on"),
         ("\nrm -rf /\n", "story.txt:2: not understood: rm -rf /"),
     ],
