@@ -52,7 +52,7 @@ class Root:
 
     @property
     def digest(self) -> str:
-        """The same for the same contents, an NFS root's links and modes among them, which its list of checksums does not have."""
+        """The same for the same contents: an NFS root's links and modes count, which its list of checksums does not have."""
         total = hashlib.sha256("".join(f"{name}{one}" for name, one in sorted(self.sums.items())).encode())
         for piece in cpio.archive(self.shared) if self.shared else ():
             total.update(piece)
