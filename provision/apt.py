@@ -49,7 +49,7 @@ class Apt:
         return dependencies.closure(wanted, without, self._depends)
 
     def _depends(self, names: list[str]) -> dict[str, list[str]]:
-        return dependencies.parse_depends(self._run("apt-cache", "depends", "--recurse", "--important", *names, limit_s=ASK_S))
+        return dependencies.parse_depends(self._ask("apt-cache", "depends", "--recurse", "--important", *names))
 
     def newest(self, name: str, pattern: str) -> str:
         """What a package that only points to another points to: linux-image-amd64 -> linux-image-6.1.0-56-amd64."""
@@ -60,7 +60,7 @@ class Apt:
 
     def versions(self, names: Iterable[str]) -> list[Download]:
         """What would be fetched: names hold the versions, so these say whether an image is still current."""
-        return dependencies.parse_uris(self._run("apt-get", "download", "--print-uris", *names, limit_s=ASK_S))
+        return dependencies.parse_uris(self._ask("apt-get", "download", "--print-uris", *names))
 
     def fetch(self, wanted: Iterable[Download]) -> list[Path]:
         """Files of packages, from the folder or the repository, their checksums looked at. Raises NotToBeHad."""
@@ -104,6 +104,10 @@ class Apt:
             f"-oDir::Etc::sourceparts={sources.absolute()}",
         )
         self._run("apt-get", "update", "-q", limit_s=UPDATE_S)
+
+    def _ask(self, *words: str) -> str:
+        with progress.watched("asking the repository"):
+            return self._run(*words, limit_s=ASK_S)
 
     def _run(self, program: str, *words: str, limit_s: float, cwd: Path | None = None) -> str:
         return output([program, *self._options, *words], limit_s=limit_s, cwd=cwd, why=_error).decode()

@@ -76,8 +76,10 @@ class Linux:
     @functools.cached_property
     def tree(self) -> Tree:
         tree = Tree()
-        for package in progress.each("unpacking the kernel", self._apt.fetch(self.downloads)):
-            debs.unpack(tree, package, without=WITHOUT_MODULES)
+        packages = self._apt.fetch(self.downloads)
+        with progress.watched("unpacking the kernel"):
+            for package in packages:
+                debs.unpack(tree, package, without=WITHOUT_MODULES)
         return tree
 
     @functools.cached_property

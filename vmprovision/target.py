@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -202,6 +203,18 @@ class Target:
                     f"{fault.filename or self.folder}: {fault.strerror}; the builds before are untouched"
                 ) from None
 
+    def check(self, build: Build, shared: Tree | None) -> None:
+        """Raises TargetFault where a build's files are not what was built: hosts would refuse to boot from it."""
+        place, root = self.folder / "boot" / build.place, self.folder / NFS / build.profile / build.digest
+        wrong = [str(place / name) for name, wanted in build.sums.items() if _sum(place / name) != wanted]
+        nodes = {path: shared[path] for path in shared} if shared else {}
+        files = {path: hashlib.sha256(node.content).hexdigest() for path, node in nodes.items() if stat.S_ISREG(node.mode)}
+        wrong += [str(root / path) for path, wanted in files.items() if _sum(root / path) != wanted]
+        if wrong:
+            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            why = f"{wrong[0]}{more}: changed or damaged since it was built, hosts refuse to boot from it"
+            raise TargetFault(f"{why} (put it back, or take {place}{f' and {root}' if shared else ''} away and build again)")
+
     def _folder(self, above: str, name: str, fill: Callable[[Path], None]) -> None:
         """A running root is never written again: what has this name has these contents."""
         place = self._place(f"{above}/{name}")
@@ -254,6 +267,15 @@ def _uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _sum(path: Path) -> str:
+    """Empty where it is not to be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def _write_all(files: Mapping[str, bytes], folder: Path) -> None:

@@ -185,3 +185,12 @@ def test_a_link_or_a_mode_makes_another_root(written: Tool) -> None:
     (written.folder / "root" / "bin" / "d").symlink_to("daemon")
     assert "is new" in written.build("shared")
     assert "is there already" in written.build("shared")
+
+
+@pytest.mark.parametrize(("profile", "path"), [("ram", "boot/images/ram/*/root"), ("shared", "nfs/shared/*/usr/bin/daemon")])
+def test_a_root_that_was_changed_by_hand_is_told_and_left_as_it_is(written: Tool, profile: str, path: str) -> None:
+    (damaged,) = written.target.glob(path)
+    damaged.write_bytes(b"somebody was here")
+    (said,) = faults(written.run("build", "--no-grub", profile, code=1))
+    assert said.startswith(f"vmprovision: {damaged}: changed or damaged since it was built, hosts refuse to boot from it")
+    assert damaged.read_bytes() == b"somebody was here"
