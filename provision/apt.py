@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from provision import dependencies
+from provision import dependencies, progress
 from provision.dependencies import Download
 from provision.programs import NotToBeHad, output
 
@@ -49,7 +49,7 @@ class Apt:
         return dependencies.closure(wanted, without, self._depends)
 
     def _depends(self, names: list[str]) -> dict[str, list[str]]:
-        return dependencies.parse_depends(self._run("apt-cache", "depends", "--recurse", "--important", *names, limit_s=ASK_S))
+        return dependencies.parse_depends(self._ask("apt-cache", "depends", "--recurse", "--important", *names))
 
     def newest(self, name: str, pattern: str) -> str:
         """What a package that only points to another points to: linux-image-amd64 -> linux-image-6.1.0-56-amd64."""
@@ -60,7 +60,7 @@ class Apt:
 
     def versions(self, names: Iterable[str]) -> list[Download]:
         """What would be fetched: names hold the versions, so these say whether an image is still current."""
-        return dependencies.parse_uris(self._run("apt-get", "download", "--print-uris", *names, limit_s=ASK_S))
+        return dependencies.parse_uris(self._ask("apt-get", "download", "--print-uris", *names))
 
     def fetch(self, wanted: Iterable[Download]) -> list[Path]:
         """Files of packages, from the folder or the repository, their checksums looked at. Raises NotToBeHad."""
@@ -69,11 +69,17 @@ class Apt:
         if missing:
             # by name and version, as the file is called: NAME_VERSION_ARCHITECTURE.deb
             named = ["{}={}".format(*one.name.replace("%3a", ":").split("_")[:2]) for one in missing]
-            self._run("apt-get", "download", "-q", *named, limit_s=DOWNLOAD_S, cwd=self.folder)
+            with progress.watched("downloading", sum(one.bytes for one in missing), lambda: self._bytes(missing)):
+                self._run("apt-get", "download", "-q", *named, limit_s=DOWNLOAD_S, cwd=self.folder)
         for one in missing:
             if not self._good(one):
                 raise NotToBeHad(f"{one.name}: what was downloaded has another checksum than the repository says")
         return [self.folder / one.name for one in downloads]
+
+    def _bytes(self, downloads: Iterable[Download]) -> int:
+        """That are there already, of files which are being written."""
+        paths = (self.folder / one.name for one in downloads)
+        return sum(path.stat().st_size for path in paths if path.exists())
 
     def _good(self, one: Download) -> bool:
         path = self.folder / one.name
@@ -98,6 +104,10 @@ class Apt:
             f"-oDir::Etc::sourceparts={sources.absolute()}",
         )
         self._run("apt-get", "update", "-q", limit_s=UPDATE_S)
+
+    def _ask(self, *words: str) -> str:
+        with progress.watched("asking the repository"):
+            return self._run(*words, limit_s=ASK_S)
 
     def _run(self, program: str, *words: str, limit_s: float, cwd: Path | None = None) -> str:
         return output([program, *self._options, *words], limit_s=limit_s, cwd=cwd, why=_error).decode()

@@ -7,6 +7,7 @@ import marshal
 import struct
 import sys
 
+from provision import progress
 from provision.tree import Tree
 
 UNCHECKED_HASH = 0b01  # PEP 552: never compared with the source, which has no time in an image
@@ -23,7 +24,7 @@ def compile_sources(tree: Tree, python: str, *patterns: str) -> int:
     if python != "{}.{}".format(*sys.version_info):
         return 0
     sources = [path for path in tree.matching(*patterns) if path.endswith(".py")]
-    return sum(_compile(tree, path) for path in sources)
+    return sum(_compile(tree, path) for path in progress.each("compiling", sources))
 
 
 def _compile(tree: Tree, path: str) -> bool:

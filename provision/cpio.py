@@ -7,8 +7,10 @@ how what belongs to one machine alone, keys above all, is laid over an image tha
 from __future__ import annotations
 
 import stat
+import zlib
 from collections.abc import Iterator
 
+from provision import progress
 from provision.tree import Node, Tree
 
 ALIGN = 4
@@ -16,6 +18,7 @@ BLOCK = 512  # the end of an archive: whatever follows begins at a place that su
 FILE_BYTES_MAX = 0xFFFFFFFF  # eight hexadecimal digits
 TRAILER = "TRAILER!!!"
 HEAD_BYTES = 110
+GZIP = 16 + zlib.MAX_WBITS  # zlib.h, deflateInit2: with a gzip header
 
 
 def archive(tree: Tree) -> Iterator[bytes]:
@@ -27,6 +30,13 @@ def archive(tree: Tree) -> Iterator[bytes]:
         yield piece
     end = _entry(TRAILER, Node(0), 0)
     yield end + bytes(-(written + len(end)) % BLOCK)
+
+
+def packed(tree: Tree, level: int) -> bytes:
+    """An archive in gzip's form, without name and time."""
+    packer = zlib.compressobj(level, wbits=GZIP)
+    pieces = progress.counted("packing", archive(tree), len(tree) + 1)
+    return b"".join([*(packer.compress(piece) for piece in pieces), packer.flush()])
 
 
 def _entry(path: str, node: Node, number: int) -> bytes:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import functools
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from provision import debs, kernel
+from provision import debs, kernel, progress
 from provision.apt import Apt
 from provision.dependencies import Download
 from provision.programs import output
@@ -76,8 +76,10 @@ class Linux:
     @functools.cached_property
     def tree(self) -> Tree:
         tree = Tree()
-        for package in self._apt.fetch(self.downloads):
-            debs.unpack(tree, package, without=WITHOUT_MODULES)
+        packages = self._apt.fetch(self.downloads)
+        with progress.watched("unpacking the kernel"):
+            for package in packages:
+                debs.unpack(tree, package, without=WITHOUT_MODULES)
         return tree
 
     @functools.cached_property
@@ -87,10 +89,10 @@ class Linux:
         return kernel.vmlinux(self.tree.read(image))
 
 
-def system(packages: Iterable[Path]) -> Tree:
+def system(packages: Collection[Path]) -> Tree:
     """A machine with these packages, a root user, and the folders that every machine has."""
     tree = Tree()
-    for package in packages:
+    for package in progress.each("unpacking packages", packages):
         debs.unpack(tree, package, without=WITHOUT_FILES)
     tree.remove(*WITHOUT_PYTHON)
     for path, text in MACHINE_FILES.items():

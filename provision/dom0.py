@@ -98,6 +98,7 @@ def _furnish(tree: Tree, python: str) -> None:
         project.install(tree, "poweroff", f"usr/sbin/{name}")
     project.install(tree, "dom0-init", "init")
     project.install(tree, "vmherd-reboot", "usr/sbin/vmherd-reboot")
+    project.install(tree, "vmherd-ssh", "usr/sbin/vmherd-ssh")
     project.install(tree, "ssh", "usr/bin/ssh")
     project.service(tree, "sshd")
     bytecode.compile_sources(tree, python, f"usr/lib/python{python}")

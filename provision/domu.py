@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from provision import bytecode, debian, given, kernel, project
 from provision.apt import Apt
-from provision.cpio import archive
+from provision.cpio import archive, packed
 from provision.debian import Linux, glibc_minor, python_version
 from provision.modules import Modules
 from provision.project import FILES, Target
@@ -19,6 +18,7 @@ from provision.tree import Tree, report
 TINY = ("busybox-static",)
 PYTHON = (*TINY, "python3")
 MODULES = ("xen-netfront",)
+PACK_LEVEL = 9
 # of the standard library's extensions, what no reader of plugins/system.py wants
 WITHOUT_FILES = ("usr/bin/python3*-config", "usr/share/terminfo", "usr/lib/terminfo", "usr/sbin/ld*", "usr/bin/ld*")
 
@@ -64,7 +64,7 @@ def made(apt: Apt, linux: Linux, kind: Kind) -> tuple[bytes, bytes, str]:
         tree.file(place, text, origin="provision.ini")
     if kind.start:
         tree.file(f"etc/vmherd-image/services/{kind.name}", kind.start, 0o755)
-    initrd = gzip.compress(b"".join(archive(tree)), compresslevel=9, mtime=0)
+    initrd = packed(tree, PACK_LEVEL)
     lines = (*report(kind.name, tree.sizes(), top=6), f"  packed: {len(initrd) / 1e6:.1f} MB")
     return kernel.packed(linux.vmlinux), initrd, "\n".join(lines) + "\n"
 

@@ -30,7 +30,8 @@ def output(argv: Sequence[str], *, limit_s: float, cwd: Path | None = None, why:
     if done.returncode != 0:
         errors = done.stderr.decode(errors="replace").strip()
         said = (why or _last)(errors) or f"exit status {done.returncode}"
-        raise NotToBeHad(f"{Path(argv[0]).name} {argv[1]}: {said}")
+        word = next((one for one in argv[1:] if not one.startswith("-")), "")
+        raise NotToBeHad(f"{Path(argv[0]).name} {word}: {said}")
     return done.stdout
 
 

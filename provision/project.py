@@ -1,4 +1,4 @@
-"""The project itself in an image: its packages from this checkout, the Python packages it needs, compiled. Knows no host."""
+"""The project itself in an image: its packages as they lie here, the Python packages it needs, compiled. Knows no host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from provision import bytecode, wheels
 from provision.store import Store, sources
 from provision.tree import Tree
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent  # a checkout, or the folder where pip has put us
 FILES = Path(__file__).resolve().parent / "files"
 PLACE = "opt/vmherd"
 PATH_FILE = "usr/lib/python3/dist-packages/vmherd.pth"  # Debian's Python reads it; workers get no PYTHONPATH
@@ -33,7 +33,7 @@ def inputs(target: Target) -> list[bytes | str]:
 
 
 def requirements() -> list[str]:
-    return wheels.requirements(ROOT / "setup.py", ONLY_VMCTL)
+    return wheels.requirements("vmherd", ONLY_VMCTL)
 
 
 def client(store: Store, target: Target) -> Tree:

@@ -5,7 +5,6 @@ What it is for (RAM, NFS) is said by `kind`; which host it is for, nobody knows 
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import stat
 from collections.abc import Mapping
@@ -53,8 +52,11 @@ class Root:
 
     @property
     def digest(self) -> str:
-        """The same for the same contents."""
-        return hashlib.sha256("".join(f"{name}{one}" for name, one in sorted(self.sums.items())).encode()).hexdigest()[:12]
+        """The same for the same contents: an NFS root's links and modes count, which its list of checksums does not have."""
+        total = hashlib.sha256("".join(f"{name}{one}" for name, one in sorted(self.sums.items())).encode())
+        for piece in cpio.archive(self.shared) if self.shared else ():
+            total.update(piece)
+        return total.hexdigest()[:12]
 
 
 class Workshop:
@@ -102,8 +104,8 @@ def build(shop: Workshop, recipe: Recipe) -> Root:
     tree.file("etc/fstab", "")
     if recipe.kind == "nfs-flash":
         flash.linked(tree)
-    files = {"xen": xen, "kernel": image, "initrd": _packed(first)}
-    files["root"] = checksums(tree).encode() if nfs else _packed(tree)
+    files = {"xen": xen, "kernel": image, "initrd": cpio.packed(first, PACK_LEVEL)}
+    files["root"] = checksums(tree).encode() if nfs else cpio.packed(tree, PACK_LEVEL)
     sent = {name: len(data) for name, data in files.items()}
     lines = [*sizes, *report("first stage", first.sizes(), top=4), *report("what a machine fetches to boot", sent, top=4)]
     return Root(files, tree if nfs else None, "\n".join(lines) + "\n")
@@ -136,7 +138,3 @@ def checksums(tree: Tree) -> str:
         f"{hashlib.sha256(tree[path].content).hexdigest()}  {path}\n" for path in tree if stat.S_ISREG(tree[path].mode)
     )  # fmt: skip
     return "".join(rows)
-
-
-def _packed(tree: Tree) -> bytes:
-    return gzip.compress(b"".join(cpio.archive(tree)), compresslevel=PACK_LEVEL, mtime=0)

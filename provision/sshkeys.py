@@ -25,8 +25,8 @@ def public_line(key: SigningKey, comment: str) -> str:
 
 
 def known_host(key: SigningKey, *names: str) -> str:
-    """As in known_hosts."""
-    return f"{','.join(names)} {KIND.decode()} {_blob(key)}"
+    """As in known_hosts: a line for each name, for dropbear takes no list."""
+    return "\n".join(f"{name} {KIND.decode()} {_blob(key)}" for name in names)
 
 
 def _blob(key: SigningKey) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import sys
 import tempfile
 from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 
+from provision import progress
 from provision.programs import NotToBeHad, output
 from provision.tree import Tree
 
@@ -16,12 +17,16 @@ INSTALL_S = 600.0
 GLIBC_OLDEST = 17  # manylinux2014 is glibc 2.17 (PEP 599)
 
 
-def requirements(setup: Path, without: Iterable[str] = ()) -> list[str]:
-    """What setup.py names in `install_requires`. Raises ValueError."""
-    for node in ast.walk(ast.parse(setup.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.keyword) and node.arg == "install_requires":
-            return [one for one in ast.literal_eval(node.value) if re.split(r"[^\w-]", one)[0] not in set(without)]
-    raise ValueError(f"{setup}: no install_requires")
+def requirements(distribution: str, without: Iterable[str] = ()) -> list[str]:
+    """What an installed distribution needs, none of its extras. Raises NotToBeHad."""
+    try:
+        listed = metadata.requires(distribution) or []
+    except metadata.PackageNotFoundError:
+        raise NotToBeHad(
+            f"{distribution} is not installed in this Python (pip install), so nobody says what it needs"
+        ) from None
+    names = {one: re.split(r"[^\w-]", one)[0] for one in listed if "extra ==" not in one}
+    return [one for one, name in names.items() if name not in set(without)]
 
 
 def platforms(glibc_minor: int) -> list[str]:
@@ -39,7 +44,8 @@ def fetch(folder: Path, wanted: Iterable[str], python: str, glibc_minor: int) ->
         argv = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
         argv += [f"--target={target}", "--only-binary=:all:", f"--python-version={python}", *tags, *wanted]
         try:
-            output(argv, limit_s=INSTALL_S)
+            with progress.watched("packages for Python"):
+                output(argv, limit_s=INSTALL_S)
         except NotToBeHad as fault:
             raise NotToBeHad(f"packages for Python {python}: {fault}") from None
         target.rename(folder)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-
-from rich.console import Console
+from types import FrameType
 
 from common.config.model import ConfigurationError
 from common.images.manifest import ImageFault
 from common.images.repository import Repository
-from provision import roots
+from provision import progress, roots
 from provision.flash import would_write
 from provision.programs import NotToBeHad
 from vmprovision import changing, edits, making, plan
 from vmprovision.arguments import parser
+from vmprovision.bars import Bars
 from vmprovision.farm import FarmFault
 from vmprovision.inventory import load
 from vmprovision.site import Site
@@ -26,7 +27,13 @@ DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 def main() -> int:
     """The exit code; docs/provisioning.md lists them."""
+    signal.signal(signal.SIGTERM, _interrupted)
     return run(sys.argv[1:])
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """As by Ctrl-C: what is half done is cleared away."""
+    raise KeyboardInterrupt
 
 
 def run(words: Sequence[str]) -> int:
@@ -82,12 +89,10 @@ def _known(names: Sequence[str], known: Sequence[str], what: str) -> None:
 def _build(site: Site, names: Sequence[str], *, grub: bool) -> None:
     profiles = site.inventory.profiles
     _known(names, list(profiles), "profile")
-    with Console(stderr=True).status("GRUB") as status:
+    with Bars():
         if grub:
             making.loaders(site.target, site.shop, print)
-        wanted = list(names or profiles)
-        for number, name in enumerate(wanted, 1):
-            status.update(f"profile {name}, {number} of {len(wanted)}")
+        for name in progress.each("profiles", names or list(profiles)):
             making.build_profile(site.target, site.shop, profiles[name], print)
     for old in site.target.forget(site.target.builds()):
         print(f"{old}: removed, no host has it")
@@ -114,7 +119,7 @@ def _publish(site: Site, options: Namespace) -> None:
     if inventory.server.images is None:
         raise changing.Wrong("[server] images is missing: which folder is the image repository?")
     repository = Repository.create(inventory.server.images) if options.create else Repository(inventory.server.images)
-    with Console(stderr=True).status("images"):
+    with Bars():
         for _ in making.publish(repository, site.shop, inventory, options.images, print):
             pass
 

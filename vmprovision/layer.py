@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Mapping
 
 from provision.tree import Tree
+from vmprovision import sshtrust
 from vmprovision.model import Host, Inventory
 
 CLIENT_INI = """\
@@ -30,7 +31,7 @@ engine = xl
 argv = /usr/bin/cat, /proc/cmdline, /proc/sys/kernel/random/boot_id
 [[reboot]]
 argv = /usr/sbin/vmherd-reboot,
-"""
+{programs}"""
 IMAGES_PLACE = "/srv/images"
 
 
@@ -42,6 +43,7 @@ def layer(host: Host, inventory: Inventory, client_ini: str, managers: Mapping[s
     tree.file("etc/resolv.conf", "".join(f"nameserver {one}\n" for one in inventory.network_of(host).dns))
     tree.folder("etc/vmherd", 0o755)
     tree.file("etc/vmherd/vmclient.ini", client_ini)
+    tree.file("etc/vmherd/properties.d/provision.ini", sshtrust.PROPERTIES)
     for name, text in sorted(managers.items()):
         tree.file(f"etc/vmherd-image/managers/{name}", text)
     return tree
@@ -82,5 +84,6 @@ def client_ini(host: Host, inventory: Inventory) -> str:
         name=host.name,
         groups=", ".join(host.groups),
         daemon=inventory.server.daemon or f"4803@{inventory.server.address}",
+        programs=sshtrust.PROGRAMS,
         images=f"images = {IMAGES_PLACE}\n" if mounted else "",
     )

@@ -37,6 +37,7 @@ def build_profile(target: Target, shop: Workshop, one: Profile, say: Say) -> Bui
     build = Build(one.name, made.digest, made.sums)
     known = target.builds()
     if (one.name, build.digest) in known.all:
+        target.check(build, made.shared)
         say(f"{one.name}: {build.digest} is there already")
     else:
         target.add(build, made.files, made.shared)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from common.config.model import Where
 from provision.cpio import archive
-from vmprovision import bootmenu, gateways, layer, services
+from vmprovision import bootmenu, gateways, layer, services, sshtrust
 from vmprovision.built import Build, Builds
 from vmprovision.model import Host, Inventory
 
@@ -29,6 +29,7 @@ def files(inventory: Inventory, builds: Builds, clients: Mapping[str, str], mana
         f"{BOOT}/grub/grub.cfg": bootmenu.GRUB_START,
         f"{BOOT}/boot.ipxe": bootmenu.IPXE_START,
         "nginx.conf": services.nginx(inventory),
+        "triggers/hosts.ini": sshtrust.triggers(inventory),
         "vms-gateways.ini": gateways.vms_ini(inventory),
     }
     made |= (

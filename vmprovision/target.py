@@ -9,15 +9,18 @@ from __future__ import annotations
 import contextlib
 import difflib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
+import signal
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from provision import progress
 from provision.tree import Tree
 from vmprovision.built import IMAGES, NFS, Build, Builds
 
@@ -96,6 +99,8 @@ class Target:
         """All aside, then all into their places: nothing has changed where the disk is full."""
         aside: list[tuple[Path, Path]] = []
         try:
+            for folder in {self._place(path).parent for path in files}:
+                _sweep(folder)
             for path, data in files.items():
                 place = self._place(path)
                 place.parent.mkdir(parents=True, exist_ok=True)
@@ -106,8 +111,9 @@ class Target:
                     os.fchmod(number, 0o644)
                     file.flush()
                     os.fsync(number)
-            for temporary, place in aside:
-                temporary.replace(place)
+            with _uninterrupted():
+                for temporary, place in aside:
+                    temporary.replace(place)
         except OSError as fault:
             raise TargetFault(f"{fault.filename or self.folder}: {fault.strerror}; nothing was changed") from None
         finally:
@@ -197,6 +203,18 @@ class Target:
                     f"{fault.filename or self.folder}: {fault.strerror}; the builds before are untouched"
                 ) from None
 
+    def check(self, build: Build, shared: Tree | None) -> None:
+        """Raises TargetFault where a build's files are not what was built: hosts would refuse to boot from it."""
+        place, root = self.folder / "boot" / build.place, self.folder / NFS / build.profile / build.digest
+        wrong = [str(place / name) for name, wanted in build.sums.items() if _sum(place / name) != wanted]
+        nodes = {path: shared[path] for path in shared} if shared else {}
+        files = {path: hashlib.sha256(node.content).hexdigest() for path, node in nodes.items() if stat.S_ISREG(node.mode)}
+        wrong += [str(root / path) for path, wanted in files.items() if _sum(root / path) != wanted]
+        if wrong:
+            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            why = f"{wrong[0]}{more}: changed or damaged since it was built, hosts refuse to boot from it"
+            raise TargetFault(f"{why} (put it back, or take {place}{f' and {root}' if shared else ''} away and build again)")
+
     def _folder(self, above: str, name: str, fill: Callable[[Path], None]) -> None:
         """A running root is never written again: what has this name has these contents."""
         place = self._place(f"{above}/{name}")
@@ -215,8 +233,8 @@ class Target:
     def _sweep(self) -> None:
         """What an interruption left."""
         for above in (self.folder / "boot" / IMAGES, self.folder / NFS):
-            for path in above.glob(f"*/{ASIDE}*"):
-                shutil.rmtree(path, ignore_errors=True)
+            for profile in above.glob("*"):
+                _sweep(profile)
 
     def forget(self, builds: Builds) -> list[str]:
         """Takes away builds that no host has and that are not among the newest; says which."""
@@ -232,6 +250,34 @@ class Target:
         return gone
 
 
+def _sweep(folder: Path) -> None:
+    """What an interrupted run left there; only who holds the lock may."""
+    for path in folder.glob(f"{ASIDE}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until all is in its place."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _sum(path: Path) -> str:
+    """Empty where it is not to be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
 def _write_all(files: Mapping[str, bytes], folder: Path) -> None:
     for name, data in files.items():
         (folder / name).write_bytes(data)
@@ -240,7 +286,7 @@ def _write_all(files: Mapping[str, bytes], folder: Path) -> None:
 
 def write_tree(tree: Tree, folder: Path) -> None:
     """Files as root's where root writes them. Raises OSError."""
-    for path in tree:
+    for path in progress.counted("writing the root", tree, len(tree)):
         node, place = tree[path], folder / path
         if stat.S_ISDIR(node.mode):
             place.mkdir(parents=True, exist_ok=True)

@@ -2,63 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
-import resource
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from provision import cpio
-from tests.provision.given import farm, kernel_image
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-class Tool:
-    """One inventory, and vmprovision called on it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.ini = farm(folder)
-        self.target = folder / "boot"
-
-    def run(self, *words: str, code: int = 0, file_bytes_max: int = -1) -> str:
-        """What it says; `file_bytes_max`: as if the disk were full beyond that."""
-
-        def limit() -> None:
-            if file_bytes_max >= 0:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes_max, file_bytes_max))
-
-        argv = [sys.executable, "-m", "vmprovision", "--file", str(self.ini), *words]
-        environment = {**os.environ, "PATH": f"{self.folder / 'programs'}:{os.environ['PATH']}"}
-        done = subprocess.run(
-            argv, cwd=ROOT, capture_output=True, text=True, check=False, env=environment, timeout=100, preexec_fn=limit
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def build(self, *profiles: str) -> str:
-        """Without GRUB, for which packages would be fetched."""
-        return self.run("build", "--no-grub", *profiles)
-
-    def everything(self) -> dict[str, str]:
-        """Checksum of every file in the target folder but the lock."""
-        paths = (path for path in sorted(self.target.rglob("*")) if path.is_file() and path.name != ".lock")
-        return {str(path.relative_to(self.target)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-
-    def menu(self, mac: str) -> str:
-        return (self.target / "boot" / "grub" / "hosts" / f"{mac}.cfg").read_text()
-
-
-@pytest.fixture
-def tool(tmp_path: Path) -> Tool:
-    return Tool(tmp_path)
+from tests.provision.tool import Tool
 
 
 def test_check_says_what_there_is(tool: Tool) -> None:
@@ -163,38 +117,6 @@ def test_a_host_that_does_not_fit_leaves_the_file_as_it_is(tool: Tool) -> None:
     assert tool.ini.read_text() == before
 
 
-def test_a_full_disk_leaves_the_builds_as_they_were(tool: Tool) -> None:
-    tool.build()
-    tool.run("write")
-    before = tool.everything()
-    (tool.folder / "root" / "etc" / "large").write_bytes(os.urandom(300_000))
-    said = tool.run("build", "--no-grub", code=1, file_bytes_max=200_000)
-    assert f"{os.strerror(errno.EFBIG)}; the builds before are untouched" in said
-    assert tool.everything() == before
-    tool.build()
-    assert not list(tool.target.rglob(".unfinished-*"))
-
-
-def test_a_full_disk_leaves_what_was_written_as_it_was(tool: Tool) -> None:
-    tool.build()
-    tool.run("write")
-    before = tool.everything()
-    tool.ini.write_text(tool.ini.read_text().replace("subnet = 10.77.0.0/24", "subnet = 10.77.0.0/24\ndns = 10.77.0.1"))
-    assert "nothing was changed" in tool.run("write", code=1, file_bytes_max=500)
-    assert tool.everything() == before
-
-
-def test_an_interrupted_build_leaves_nothing_that_counts(tool: Tool) -> None:
-    tool.build()
-    leftover = tool.target / "boot" / "images" / "ram" / ".unfinished-x"
-    leftover.mkdir()
-    (leftover / "build.json").write_text("{")
-    (tool.folder / "root" / "etc" / "motd").write_text("new\n")
-    tool.build("ram")
-    assert not leftover.exists()
-    tool.run("write")
-
-
 def test_nothing_is_ever_written_outside_the_target(tool: Tool, tmp_path: Path) -> None:
     tool.build()
     elsewhere = tmp_path / "elsewhere"
@@ -203,26 +125,6 @@ def test_nothing_is_ever_written_outside_the_target(tool: Tool, tmp_path: Path) 
     assert f"{tool.target / 'boot' / 'hosts'} is a link" in tool.run("write", code=1)
     assert not list(elsewhere.iterdir())
     assert not (tool.target / "dnsmasq.conf").exists()
-
-
-@pytest.mark.parametrize(
-    ("elf", "said"),
-    [
-        (b"\x7fELF nothing", "without Xen support (CONFIG_XEN)"),
-        (b"plain", "what was unpacked is no ELF image"),
-    ],
-)
-def test_a_kernel_that_xen_cannot_start_is_refused(tool: Tool, elf: bytes, said: str) -> None:
-    (tool.folder / "vmlinuz").write_bytes(kernel_image(elf))
-    assert said in tool.run("build", "--no-grub", "ram", code=1)
-    assert not list(tool.target.rglob("build.json"))
-
-
-def test_a_kernel_without_nfs_is_refused_for_an_nfs_root_alone(tool: Tool) -> None:
-    builtin = next(tool.folder.glob("root/lib/modules/*/modules.builtin"))
-    builtin.write_text(builtin.read_text().replace("kernel/nfsv4.ko\n", ""))
-    assert "the kernel 6.1.0-test has no module nfsv4" in tool.run("build", "--no-grub", "shared", code=1)
-    tool.build("ram")
 
 
 def test_two_at_once_are_refused(tool: Tool) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.provision.test_tool import Tool
+from tests.provision.tool import Tool
 from vmprovision.farm import Farm, FarmFault
 
 VMCTL = """\
