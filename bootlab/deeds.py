@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootlab.machines import MACHINES
+from vmprovision.target import Target
 
 if TYPE_CHECKING:
     from bootlab.lab import Lab
@@ -21,6 +23,7 @@ class Deeds:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._began: dict[str, float] = {}
+        self._took: dict[str, float] = {}  # until it was first seen connected
         self._deeds: dict[str, Callable[..., tuple[int, str]]] = {
             "power-on": self._power_on,
             "kill": self._kill,
@@ -46,6 +49,7 @@ class Deeds:
     def _power_on(self, *names: str) -> tuple[int, str]:
         for name in names:
             self._began[name] = time.monotonic()
+            self._took.pop(name, None)
             self._lab.processes.forget(name)
             self._lab.power_on(name)
         return 0, f"power-on {' '.join(names)}"
@@ -69,15 +73,18 @@ class Deeds:
         for name in waiting:
             self._lab.vmctl(("key", "accept", name, "-y")).communicate()
         connected = {row["name"] for row in self._lab.ask("clients") if row["state"] == "connected"}
+        now = time.monotonic()
+        for name in connected & self._began.keys() - self._took.keys():
+            self._took[name] = now - self._began[name]
+            self._lab.figures[f"{name} joined"] = round(self._took[name], 1)
         if not set(names) <= connected:
             return 1, f"connected: {', '.join(sorted(connected)) or 'nobody'}"
-        times = {name: time.monotonic() - self._began[name] for name in names}
-        self._lab.figures |= {f"{name} joined": round(seconds, 1) for name, seconds in times.items()}
-        return 0, "\n".join(f"{name} joined {seconds:.0f} s after power-on" for name, seconds in times.items())
+        return 0, "\n".join(f"{name} joined {self._took[name]:.0f} s after power-on" for name in names)
 
-    def _image(self, profile: str) -> str:
-        (path,) = sorted((self._lab.boot / "images" / profile).glob("*/root"))[-1:]
-        return str(path)
+    def _image(self, profile: str) -> Path:
+        """The newest root of this profile, as machines fetch it."""
+        target = Target(self._lab.folder / "boot")
+        return self._lab.boot / "images" / profile / target.builds().current[profile] / "root"
 
     def _damage(self, profile: str) -> tuple[int, str]:
         """One byte of the root that machines fetch is another one."""

@@ -20,7 +20,7 @@ from provision.store import Store
 from provision.tree import Tree, report
 
 NFS_MODULES = ("nfs", "nfsv4")  # a root in RAM mounts the image repository
-STATE_MODULES = ("ext4", "virtio_blk")
+STATE_MODULES = ("ext4", "crc32c_generic", "virtio_blk")  # ext4 asks for crc32c by itself, and names it nowhere
 PACK_LEVEL = 6
 BUSYBOX = "busybox-static"
 
