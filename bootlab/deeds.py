@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bootlab import ping
 from bootlab.machines import MACHINES
 from vmprovision.target import Target
 
@@ -29,9 +30,13 @@ class Deeds:
             "kill": self._kill,
             "console": self._console,
             "joined": self._joined,
+            "back": self._back,
+            "server": self._server,
+            "dhcp": self._dhcp,
             "damage": self._damage,
             "mend": self._mend,
             "nfs": self._nfs,
+            "ping": self._ping,
             "change-root": self._change_root,
             "vmprovision": lambda *words: lab.provisioned(*words),
         }
@@ -57,7 +62,7 @@ class Deeds:
     def _kill(self, *names: str) -> tuple[int, str]:
         """The power is gone."""
         for name in names:
-            self._lab.processes.kill(name)
+            self._lab.processes.forget(name)
         return 0, f"kill {' '.join(names)}"
 
     def _console(self, name: str, pattern: str) -> tuple[int, str]:
@@ -72,14 +77,32 @@ class Deeds:
         ]
         for name in waiting:
             self._lab.vmctl(("key", "accept", name, "-y")).communicate()
-        connected = {row["name"] for row in self._lab.ask("clients") if row["state"] == "connected"}
-        now = time.monotonic()
-        for name in connected & self._began.keys() - self._took.keys():
-            self._took[name] = now - self._began[name]
-            self._lab.figures[f"{name} joined"] = round(self._took[name], 1)
+        return self._connected("joined", names)
+
+    def _back(self, *names: str) -> tuple[int, str]:
+        """The same for machines whose keys are known: nobody accepts anything."""
+        return self._connected("back", names)
+
+    def _connected(self, word: str, names: tuple[str, ...]) -> tuple[int, str]:
+        # what a machine said before it was powered on does not count
+        on = {name: time.monotonic() - began for name, began in self._began.items()}
+        ages = {row["name"]: row["age"] for row in self._lab.ask("clients") if row["state"] == "connected"}
+        connected = {name for name, age in ages.items() if age < on.get(name, 0)}
+        for name in sorted(connected - self._took.keys()):
+            self._took[name] = on[name]
+            self._lab.figures[f"{name} {word}"] = round(on[name], 1)
         if not set(names) <= connected:
             return 1, f"connected: {', '.join(sorted(connected)) or 'nobody'}"
-        return 0, "\n".join(f"{name} joined {self._took[name]:.0f} s after power-on" for name in names)
+        return 0, "\n".join(f"{name} {word} {self._took[name]:.0f} s after power-on" for name in names)
+
+    def _server(self, key: str, value: str) -> tuple[int, str]:
+        self._lab.change_server(key, value)
+        return 0, f"[server] {key} = {value}"
+
+    def _dhcp(self) -> tuple[int, str]:
+        """DHCP and TFTP start anew with the files that are there now."""
+        self._lab.start_dhcp()
+        return 0, "dhcp is started anew"
 
     def _image(self, profile: str) -> Path:
         """The newest root of this profile, as machines fetch it."""
@@ -104,6 +127,9 @@ class Deeds:
         else:
             self._lab.start_nfs()
         return 0, f"nfs {what}"
+
+    def _ping(self, address: str) -> tuple[int, str]:
+        return (0, f"{address} answers") if ping.answers(address) else (1, f"{address} is silent")
 
     def _change_root(self, text: str) -> tuple[int, str]:
         (self._lab.folder / "overlay" / "etc" / "motd").write_text(f"{text}\n")
