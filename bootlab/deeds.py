@@ -24,6 +24,7 @@ class Deeds:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._began: dict[str, float] = {}
+        self._consoles: dict[str, int] = {}  # how much was on its console before
         self._took: dict[str, float] = {}  # until it was first seen connected
         self._deeds: dict[str, Callable[..., tuple[int, str]]] = {
             "power-on": self._power_on,
@@ -55,6 +56,7 @@ class Deeds:
         for name in names:
             self._began[name] = time.monotonic()
             self._took.pop(name, None)
+            self._consoles[name] = len(self._lab.console(name))
             self._lab.processes.forget(name)
             self._lab.power_on(name)
         return 0, f"power-on {' '.join(names)}"
@@ -67,8 +69,9 @@ class Deeds:
 
     def _console(self, name: str, pattern: str) -> tuple[int, str]:
         """Was it on this machine's console since it was powered on, and when?"""
-        found = [line for line in self._lab.console(name).splitlines() if re.search(pattern, line)]
-        return (0, "\n".join(found[-3:])) if found else (1, self._lab.console(name)[-1500:])
+        text = self._lab.console(name)[self._consoles.get(name, 0) :]
+        found = [line for line in text.splitlines() if re.search(pattern, line)]
+        return (0, "\n".join(found[-3:])) if found else (1, text[-1500:])
 
     def _joined(self, *names: str) -> tuple[int, str]:
         """Accepts keys that wait, and says who is connected, and how long after it was powered on."""
@@ -90,7 +93,11 @@ class Deeds:
         connected = {name for name, age in ages.items() if age < on.get(name, 0)}
         for name in sorted(connected - self._took.keys()):
             self._took[name] = on[name]
-            self._lab.figures[f"{name} {word}"] = round(on[name], 1)
+            # how long it took depends on what else this machine has to do; the computing does not
+            self._lab.figures |= {
+                f"{name} {word}": round(on[name], 1),
+                f"{name} {word}, seconds of a core": round(self._lab.processes.cpu_s(name), 1),
+            }
         if not set(names) <= connected:
             return 1, f"connected: {', '.join(sorted(connected)) or 'nobody'}"
         return 0, "\n".join(f"{name} {word} {self._took[name]:.0f} s after power-on" for name in names)
