@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bootlab import ping
 from bootlab.machines import MACHINES
+from vmprovision.target import Target
 
 if TYPE_CHECKING:
     from bootlab.lab import Lab
@@ -21,14 +24,20 @@ class Deeds:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._began: dict[str, float] = {}
+        self._consoles: dict[str, int] = {}  # how much was on its console before
+        self._took: dict[str, float] = {}  # until it was first seen connected
         self._deeds: dict[str, Callable[..., tuple[int, str]]] = {
             "power-on": self._power_on,
             "kill": self._kill,
             "console": self._console,
             "joined": self._joined,
+            "back": self._back,
+            "server": self._server,
+            "dhcp": self._dhcp,
             "damage": self._damage,
             "mend": self._mend,
             "nfs": self._nfs,
+            "ping": self._ping,
             "change-root": self._change_root,
             "vmprovision": lambda *words: lab.provisioned(*words),
         }
@@ -46,6 +55,8 @@ class Deeds:
     def _power_on(self, *names: str) -> tuple[int, str]:
         for name in names:
             self._began[name] = time.monotonic()
+            self._took.pop(name, None)
+            self._consoles[name] = len(self._lab.console(name))
             self._lab.processes.forget(name)
             self._lab.power_on(name)
         return 0, f"power-on {' '.join(names)}"
@@ -53,13 +64,14 @@ class Deeds:
     def _kill(self, *names: str) -> tuple[int, str]:
         """The power is gone."""
         for name in names:
-            self._lab.processes.kill(name)
+            self._lab.processes.forget(name)
         return 0, f"kill {' '.join(names)}"
 
     def _console(self, name: str, pattern: str) -> tuple[int, str]:
         """Was it on this machine's console since it was powered on, and when?"""
-        found = [line for line in self._lab.console(name).splitlines() if re.search(pattern, line)]
-        return (0, "\n".join(found[-3:])) if found else (1, self._lab.console(name)[-1500:])
+        text = self._lab.console(name)[self._consoles.get(name, 0) :]
+        found = [line for line in text.splitlines() if re.search(pattern, line)]
+        return (0, "\n".join(found[-3:])) if found else (1, text[-1500:])
 
     def _joined(self, *names: str) -> tuple[int, str]:
         """Accepts keys that wait, and says who is connected, and how long after it was powered on."""
@@ -68,16 +80,41 @@ class Deeds:
         ]
         for name in waiting:
             self._lab.vmctl(("key", "accept", name, "-y")).communicate()
-        connected = {row["name"] for row in self._lab.ask("clients") if row["state"] == "connected"}
+        return self._connected("joined", names)
+
+    def _back(self, *names: str) -> tuple[int, str]:
+        """The same for machines whose keys are known: nobody accepts anything."""
+        return self._connected("back", names)
+
+    def _connected(self, word: str, names: tuple[str, ...]) -> tuple[int, str]:
+        # what a machine said before it was powered on does not count
+        on = {name: time.monotonic() - began for name, began in self._began.items()}
+        ages = {row["name"]: row["age"] for row in self._lab.ask("clients") if row["state"] == "connected"}
+        connected = {name for name, age in ages.items() if age < on.get(name, 0)}
+        for name in sorted(connected - self._took.keys()):
+            self._took[name] = on[name]
+            # how long it took depends on what else this machine has to do; the computing does not
+            self._lab.figures |= {
+                f"{name} {word}": round(on[name], 1),
+                f"{name} {word}, seconds of a core": round(self._lab.processes.cpu_s(name), 1),
+            }
         if not set(names) <= connected:
             return 1, f"connected: {', '.join(sorted(connected)) or 'nobody'}"
-        times = {name: time.monotonic() - self._began[name] for name in names}
-        self._lab.figures |= {f"{name} joined": round(seconds, 1) for name, seconds in times.items()}
-        return 0, "\n".join(f"{name} joined {seconds:.0f} s after power-on" for name, seconds in times.items())
+        return 0, "\n".join(f"{name} {word} {self._took[name]:.0f} s after power-on" for name in names)
 
-    def _image(self, profile: str) -> str:
-        (path,) = sorted((self._lab.boot / "images" / profile).glob("*/root"))[-1:]
-        return str(path)
+    def _server(self, key: str, value: str) -> tuple[int, str]:
+        self._lab.change_server(key, value)
+        return 0, f"[server] {key} = {value}"
+
+    def _dhcp(self) -> tuple[int, str]:
+        """DHCP and TFTP start anew with the files that are there now."""
+        self._lab.start_dhcp()
+        return 0, "dhcp is started anew"
+
+    def _image(self, profile: str) -> Path:
+        """The newest root of this profile, as machines fetch it."""
+        target = Target(self._lab.folder / "boot")
+        return self._lab.boot / "images" / profile / target.builds().current[profile] / "root"
 
     def _damage(self, profile: str) -> tuple[int, str]:
         """One byte of the root that machines fetch is another one."""
@@ -97,6 +134,9 @@ class Deeds:
         else:
             self._lab.start_nfs()
         return 0, f"nfs {what}"
+
+    def _ping(self, address: str) -> tuple[int, str]:
+        return (0, f"{address} answers") if ping.answers(address) else (1, f"{address} is silent")
 
     def _change_root(self, text: str) -> tuple[int, str]:
         (self._lab.folder / "overlay" / "etc" / "motd").write_text(f"{text}\n")

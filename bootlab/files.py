@@ -11,6 +11,7 @@ from xenlab.files import common
 MANAGER = "mgr1"
 DOMAIN_WORDS = "console=hvc0 quiet mitigations=off"
 XEN_WORDS = "dom0_mem=640M,max:640M dom0_max_vcpus=1 no-real-mode spec-ctrl=no xpti=no ucode=no sched=credit watchdog=0"
+LABEL = "vmherd"  # of each machine's disk for its keys
 VLAN, VLAN_NET = 12, "10.78.0"
 
 PROVISION = """\
@@ -53,7 +54,7 @@ PROFILE = """\
 serial = yes
 xen_options = "{xen}"
 linux_options = console=hvc0 mitigations=off quiet
-state = /dev/vda
+state = LABEL={label}
 mounts = "{address}:/images /srv/images ro"
 overlay = overlay"""
 HOST = """\
@@ -93,7 +94,7 @@ eth0 = xenbr0, vlan={vlan}
 
 
 def provision_ini() -> str:
-    profile = PROFILE.format(xen=XEN_WORDS, address=network.MANAGER)
+    profile = PROFILE.format(xen=XEN_WORDS, label=LABEL, address=network.MANAGER)
     hosts = "".join(
         HOST.format(name=name, mac=one.mac, address=network.address(one.number), profile=one.profile)
         for name, one in MACHINES.items()

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from configobj import ConfigObj
+
 from bootlab import files, machines
 from bootlab.deeds import Deeds
 from bootlab.machines import MACHINES
@@ -30,6 +32,7 @@ PREFIX = "vmherd-bootlab-"
 PROGRAMS = {
     PROGRAM: "qemu-system-x86",
     "dnsmasq": "dnsmasq-base",
+    "dhcpd": "isc-dhcp-server",
     "ganesha.nfsd": "nfs-ganesha, nfs-ganesha-vfs",
     "grub-mkimage": "grub-common",
     "mkfs.ext4": "e2fsprogs",
@@ -121,7 +124,7 @@ class Lab:
         path = self.folder / "machines" / f"{name}.disk"
         with path.open("wb") as file:
             file.truncate(DISK_BYTES)
-        output(["mkfs.ext4", "-q", str(path)], limit_s=ASK_S)
+        output(["mkfs.ext4", "-q", "-L", files.LABEL, str(path)], limit_s=ASK_S)
         shutil.copy(machines.OVMF_VARIABLES, self.folder / "machines" / f"{name}.vars")
 
     # --- the server ---------------------------------------------------------------------------------------------------------
@@ -129,9 +132,7 @@ class Lab:
     def serve(self) -> None:
         """Raises Failed."""
         network.make(len(MACHINES))
-        dnsmasq = ["dnsmasq", "--keep-in-foreground", "--user=root", "--log-facility=-"]
-        dnsmasq += [f"--conf-file={self.folder}/boot/dnsmasq.conf", f"--dhcp-leasefile={self.folder}/leases"]
-        self.processes.start("dnsmasq", dnsmasq, self.folder)
+        self.start_dhcp()
         http = ["-m", "http.server", "80", "--bind", network.MANAGER, "--directory", str(self.boot)]
         self.processes.start("http", [sys.executable, *http], self.folder)
         self.start_nfs()
@@ -145,6 +146,28 @@ class Lab:
         self.processes.start("vmmanager", [*program("vmmanager"), "--config", str(manager / "vmmanager.ini")], manager)
         self.processes.wait("the manager leads", lambda: self.socket.exists() and self.ask("status").get("leading"), START_S)
         self.say(f"the boot server is up at {network.MANAGER}")
+
+    def start_dhcp(self) -> None:
+        """DHCP and TFTP, by what vmprovision has written last; TFTP is dnsmasq's in any case."""
+        for name in ("dhcpd", "dnsmasq"):
+            self.processes.forget(name)
+        dnsmasq = ["dnsmasq", "--keep-in-foreground", "--user=root", "--log-facility=-"]
+        isc = self.folder / "boot" / "dhcpd.conf"
+        if isc.exists():
+            leases, pid = self.folder / "dhcpd.leases", self.folder / "dhcpd.pid"
+            leases.touch()
+            dhcpd = ["dhcpd", "-f", "-4", "-cf", str(isc), "-lf", str(leases), "-pf", str(pid), network.BRIDGE]
+            self.processes.start("dhcpd", dhcpd, self.folder)
+            dnsmasq += ["--conf-file=/dev/null", "--port=0", "--enable-tftp", f"--tftp-root={self.boot}"]
+        else:
+            dnsmasq += [f"--conf-file={self.folder}/boot/dnsmasq.conf", f"--dhcp-leasefile={self.folder}/leases"]
+        self.processes.start("dnsmasq", dnsmasq, self.folder)
+
+    def change_server(self, key: str, value: str) -> None:
+        """In provision.ini, as an administrator edits it."""
+        config = ConfigObj(str(self.folder / "provision.ini"), interpolation=False, file_error=True, encoding="utf-8")
+        config["server"][key] = value
+        config.write()
 
     def start_nfs(self) -> None:
         text = (self.folder / "boot" / "ganesha.conf").read_text()

@@ -21,6 +21,7 @@ class Machine:
     number: int
     profile: str
     uefi: bool = False
+    stick: bool = False  # its keys lie on a USB stick
 
     @property
     def mac(self) -> str:
@@ -31,6 +32,7 @@ MACHINES = {
     "xen1": Machine(1, "ram"),
     "xen2": Machine(2, "shared"),
     "xen3": Machine(3, "ram", uefi=True),
+    "xen4": Machine(4, "layered", stick=True),
 }
 
 
@@ -48,7 +50,8 @@ def command(name: str, one: Machine, tap: str, folder: Path, sockets: Path) -> l
         "-chardev", f"socket,id=console,path={sockets}/{name}.console,server=on,wait=off,{log}",
         "-serial", "chardev:console",
         "-drive", f"if=none,id=state,format=raw,file={folder}/{name}.disk",
-        "-device", "virtio-blk-pci,drive=state",
+        *(("-device", "qemu-xhci") if one.stick else ()),
+        "-device", f"{'usb-storage' if one.stick else 'virtio-blk-pci'},drive=state",
         "-netdev", f"tap,id=net,ifname={tap},script=no,downscript=no",
         "-device", f"virtio-net-pci,netdev=net,mac={one.mac},bootindex=0" + (",romfile=" if one.uefi else ""),
     ]  # fmt: skip

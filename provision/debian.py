@@ -46,9 +46,10 @@ WITHOUT_PYTHON = (
 WITHOUT_MODULES = tuple(
     f"lib/modules/*/kernel/{one}"
     for one in (
-        "sound", "drivers/gpu", "drivers/media", "drivers/net/wireless", "drivers/staging", "drivers/infiniband", "drivers/iio",
-        "drivers/hwmon", "drivers/usb", "drivers/input", "drivers/hid", "drivers/platform", "drivers/isdn", "drivers/leds",
-        "drivers/mfd", "drivers/comedi", "drivers/video", "drivers/bluetooth", "net/bluetooth", "net/wireless", "net/mac80211",
+        "sound", "drivers/gpu", "drivers/media", "drivers/net/wireless", "drivers/staging", "drivers/infiniband",
+        "drivers/iio", "drivers/hwmon", "drivers/usb/gadget", "drivers/usb/serial", "drivers/usb/misc", "drivers/input",
+        "drivers/hid", "drivers/platform", "drivers/isdn", "drivers/leds", "drivers/mfd", "drivers/comedi", "drivers/video",
+        "drivers/bluetooth", "net/bluetooth", "net/wireless", "net/mac80211",
     )
 )  # fmt: skip
 MACHINE_FILES = {

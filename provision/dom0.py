@@ -49,15 +49,21 @@ class Dom0:
 
 
 def build(
-    apt: Apt, store: Store, linux: Linux, more_packages: tuple[str, ...] = (), more_modules: tuple[str, ...] = ()
+    apt: Apt,
+    store: Store,
+    linux: Linux,
+    more_packages: tuple[str, ...] = (),
+    more_modules: tuple[str, ...] = (),
+    drivers: tuple[str, ...] = (),
 ) -> Dom0:
-    """From what the repository has now; what is current already is not built again. Raises NotToBeHad."""
+    """From what the repository has now; what is current already is not built again. `drivers`: modules that are loaded where a
+    device wants them, not always. Raises NotToBeHad."""
     packages = debian.current(apt, (*PACKAGES, *more_packages))
     modules = (*MODULES, *more_modules)
-    recipe: list[bytes | str] = [*sources(FILES.parent), *bytecode.inputs(), *more_modules]
+    recipe: list[bytes | str] = [*sources(FILES.parent), *bytecode.inputs(), *more_modules, "for devices:", *drivers]
 
     def make_system(folder: Path) -> None:
-        _system(folder, apt.fetch(packages), linux, modules)
+        _system(folder, apt.fetch(packages), linux, modules, drivers)
 
     made = store.get("dom0", [*recipe, *(one.checksum for one in (*packages, *linux.downloads))], make_system)
     python, glibc = (made / "target").read_text().split()
@@ -71,12 +77,13 @@ def build(
     return Dom0(made / "xen", made / "vmlinux", (made / "system.cpio", client / "client.cpio"), sizes, target)
 
 
-def _system(folder: Path, packages: list[Path], linux: Linux, modules: tuple[str, ...]) -> None:
+def _system(folder: Path, packages: list[Path], linux: Linux, modules: tuple[str, ...], drivers: tuple[str, ...]) -> None:
     tree = debian.system(packages)
     (xen,) = [path for path in tree if path.startswith("boot/xen-") and path.endswith(".gz")]
     (folder / "xen").write_bytes(kernel.xen(tree.read(xen)))
     (folder / "vmlinux").write_bytes(linux.vmlinux)
-    Modules(linux.tree).install(tree, modules)
+    known = Modules(linux.tree)
+    known.install(tree, (*modules, *(one for one in drivers if known.has(one))))
     python = debian.python_version(tree)
     _furnish(tree, python)
     project.module_list(tree, modules)

@@ -19,7 +19,8 @@ from provision.store import Store
 from provision.tree import Tree, report
 
 NFS_MODULES = ("nfs", "nfsv4")  # a root in RAM mounts the image repository
-STATE_MODULES = ("ext4", "virtio_blk")
+STATE_MODULES = ("ext4", "crc32c_generic")  # ext4 asks for crc32c by itself, and names it nowhere
+STATE_DRIVERS = ("virtio_blk", "sd_mod", "ahci", "nvme", "xhci_pci", "ehci_pci", "usb_storage", "uas")
 PACK_LEVEL = 6
 BUSYBOX = "busybox-static"
 
@@ -113,7 +114,7 @@ def build(shop: Workshop, recipe: Recipe) -> Root:
 
 def _debian(shop: Workshop, recipe: Recipe) -> tuple[Tree, bytes, bytes, Tree, list[str]]:
     modules = (*NFS_MODULES, *STATE_MODULES, *recipe.modules)
-    made = dom0.build(shop.apt, shop.store, shop.linux, recipe.packages, modules)
+    made = dom0.build(shop.apt, shop.store, shop.linux, recipe.packages, modules, STATE_DRIVERS)
     tree = Tree()
     for path in made.archives:
         tree.merge(cpio.read(path.read_bytes()))

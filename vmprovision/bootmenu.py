@@ -8,6 +8,9 @@ from vmprovision.built import NFS, Build
 from vmprovision.model import Host, Inventory
 
 LOCAL = "the local disk"
+IPXE_BYTES_MAX = 512  # MB_MAX_CMDLINE of iPXE's src/arch/x86/image/multiboot.c
+EARLY = ("mac", "bridge", "address", "gateway", "server", "image")  # before anything can be fetched; `image`: `update` reads it
+NO_DIGEST = "0" * 12
 SERIAL = "serial --unit=0 --speed=115200\nterminal_input serial console\nterminal_output serial console\n"
 GRUB_START = """\
 # Written by vmprovision: each host's menu has the name of its card's address. Who has none starts from its disk.
@@ -26,27 +29,35 @@ exit
 
 
 def linux_words(host: Host, inventory: Inventory, build: Build, layer_sum: str) -> str:
-    """The kernel's command line: what the first stage needs (provision/files/boot-init), then the profile's."""
+    """The kernel's command line: the profile's options, then what the first stage needs (provision/files/boot-init)."""
+    return _line(inventory.profiles[host.profile].linux_options, words(host, inventory, build, layer_sum))
+
+
+def words(host: Host, inventory: Inventory, build: Build, layer_sum: str) -> dict[str, str]:
+    """What the first stage needs."""
     server, profile, network = inventory.server, inventory.profiles[host.profile], inventory.network_of(host)
-    words = {
-        "host": host.name,
+    held = {
         "mac": host.mac,
         "bridge": network.bridge_name,
         "address": f"{host.address}/{network.subnet.prefixlen}",
         "gateway": str(network.gateway or ""),
         "server": server.url,
-        "root": profile.root,
         "image": f"{build.place}/root",
-        "sum": build.sums["root"],
+        "host": host.name,
+        "root": profile.root,
+        "sum": build.sums.get("root", ""),
         "layer": f"hosts/{host.name}.cpio",
         "layersum": layer_sum,
     }
     if profile.root != "ram":
-        words["nfs"] = f"{server.address}:{nfs_path(inventory, build)}"
-        words["nfsport"] = str(server.nfs_port)
-        words["verify"] = "yes" if profile.verify else "no"
-    ours = " ".join(f"vmherd.{key}={value}" for key, value in words.items() if value)
-    return f"{profile.linux_options} {ours}".strip()
+        held["nfs"] = f"{server.address}:{nfs_path(inventory, build)}"
+        held["nfsport"] = str(server.nfs_port)
+        held["verify"] = "yes" if profile.verify else "no"
+    return {key: value for key, value in held.items() if value}
+
+
+def _line(options: str, held: Mapping[str, str]) -> str:
+    return " ".join([options, *(f"vmherd.{key}={value}" for key, value in held.items())]).strip()
 
 
 def nfs_path(inventory: Inventory, build: Build) -> str:
@@ -77,21 +88,38 @@ def grub_menu(host: Host, inventory: Inventory, build: Build, layer_sum: str) ->
     )
 
 
-def ipxe_script(host: Host, inventory: Inventory, build: Build, layer_sum: str) -> str:
-    """Multiboot of the first kind, which Xen has as well."""
+def ipxe_lines(host: Host, inventory: Inventory, build: Build) -> tuple[str, str, str]:
+    """Of Xen, kernel and first stage: where each lies, and its words. iPXE passes on IPXE_BYTES_MAX of them, so most of the
+    first stage's are in a file that it fetches."""
     where = f"{inventory.server.url}/{build.place}"
+    early = {key: value for key, value in words(host, inventory, build, "").items() if key in EARLY}
+    linux = _line(inventory.profiles[host.profile].linux_options, {**early, "words": words_path(host)})
+    return f"{where}/xen {xen_words(host, inventory)}", f"{where}/kernel {linux}", f"{where}/initrd"
+
+
+def ipxe_bytes(host: Host, inventory: Inventory) -> int:
+    """Of these lines, each with its end; the same for every build."""
+    return sum(len(line) + 1 for line in ipxe_lines(host, inventory, Build(host.profile, NO_DIGEST, {})))
+
+
+def ipxe_script(host: Host, inventory: Inventory, build: Build) -> str:
+    """Multiboot of the first kind, which Xen has as well."""
+    xen, kernel, initrd = ipxe_lines(host, inventory, build)
     return (
         f"#!ipxe\n# Written by vmprovision for {host.name}.\n"
-        f"kernel {where}/xen {xen_words(host, inventory)} || goto local\n"
-        f"module {where}/kernel {linux_words(host, inventory, build, layer_sum)} || goto local\n"
-        f"module {where}/initrd || goto local\n"
+        f"kernel {xen} || goto local\nmodule {kernel} || goto local\nmodule {initrd} || goto local\n"
         f"boot || goto local\n:local\necho {LOCAL} is next\nexit\n"
     )
 
 
+def words_path(host: Host) -> str:
+    return f"hosts/{host.name}.words"
+
+
 def files(host: Host, inventory: Inventory, build: Build, layer_sum: str) -> Mapping[str, str]:
     """Below the boot folder."""
-    return {
-        f"grub/hosts/{host.mac}.cfg": grub_menu(host, inventory, build, layer_sum),
-        f"ipxe/{host.mac.replace(':', '-')}.ipxe": ipxe_script(host, inventory, build, layer_sum),
-    }
+    made = {f"grub/hosts/{host.mac}.cfg": grub_menu(host, inventory, build, layer_sum)}
+    if inventory.server.ipxe:
+        made[f"ipxe/{host.mac.replace(':', '-')}.ipxe"] = ipxe_script(host, inventory, build)
+        made[words_path(host)] = _line("", words(host, inventory, build, layer_sum)) + "\n"
+    return made

@@ -19,6 +19,7 @@ from common.config.tree import Section, Tree, known_near
 from common.config.values import quoted
 from common.config.vms import name_fault
 from vmprovision import keys
+from vmprovision.bootmenu import IPXE_BYTES_MAX, ipxe_bytes
 from vmprovision.model import NOWHERE, Gateway, Host, Image, Inventory, Network, Profile, Server
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII)  # RFC 1123: these become names of hosts
@@ -196,6 +197,9 @@ class _Together:
         if host.profile not in self.all.profiles:
             what = f"{quoted(host.profile)}: no such profile" if host.profile else "is missing"
             yield Fault(self.at("hosts", host.name, "profile"), f"{what} ({known_near(host.profile, self.all.profiles)})")
+        elif network and self.all.server.ipxe and (found := ipxe_bytes(host, self.all)) > IPXE_BYTES_MAX:
+            text = f"Xen's and the kernel's options are too long for iPXE: with all else {found} bytes, of {IPXE_BYTES_MAX}"
+            yield Fault(self.at("hosts", host.name, "profile"), text)
         for name in host.networks:
             if name not in self.all.networks:
                 text = f"{quoted(name)}: no such network ({known_near(name, self.all.networks)})"

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from demo.processes import end_with_parent
 
 STOP_S = 10.0
@@ -52,6 +54,11 @@ class Processes:
 
     def is_up(self, name: str) -> bool:
         return name in self._running and self._running[name].poll() is None
+
+    def cpu_s(self, name: str) -> float:
+        """Seconds of one core that it has used so far."""
+        used = psutil.Process(self._running[name].pid).cpu_times()
+        return used.user + used.system
 
     def may_end(self, name: str) -> None:
         """By itself, from now on."""

@@ -65,6 +65,24 @@ def test_a_host_boots_what_was_built_with_the_checksums_of_what_lies_there(tool:
     assert not [path for path in own if b"secret" in own[path].content]
 
 
+def test_ipxe_hands_over_little_and_the_first_stage_fetches_the_rest(tool: Tool) -> None:
+    tool.ini.write_text(tool.ini.read_text().replace("folder = boot", "folder = boot\nipxe = yes"))
+    tool.build()
+    tool.run("write")
+    boot = tool.target / "boot"
+    for name, mac in (("xen1", "52:54:00:00:00:01"), ("xen2", "52:54:00:00:00:02")):
+        script = (boot / "ipxe" / f"{mac.replace(':', '-')}.ipxe").read_text()
+        handed = [
+            line.split(" ", 1)[1].partition(" || ")[0] for line in script.splitlines() if line.startswith(("kernel", "module"))
+        ]
+        assert sum(len(line) + 1 for line in handed) <= 512  # the buffer that iPXE has for all of them
+        early = dict(re.findall(r"vmherd\.(\w+)=(\S+)", handed[1]))
+        words = dict(re.findall(r"vmherd\.(\w+)=(\S+)", (boot / early.pop("words")).read_text()))
+        assert early.items() <= words.items()
+        assert words == dict(re.findall(r"vmherd\.(\w+)=([^\s;]+)", tool.menu(mac)))
+        assert words["host"] == name
+
+
 def test_a_shared_root_can_be_written_only_where_it_leads_into_memory(tool: Tool) -> None:
     tool.build("shared")
     (root,) = (tool.target / "nfs" / "shared").iterdir()
