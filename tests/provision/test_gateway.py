@@ -18,6 +18,7 @@ from provision.programs import NotToBeHad
 from provision.roots import Workshop
 from tests.provision.given import farm
 from vmprovision.gateway_image import kind
+from vmprovision.gateways import vms_ini
 from vmprovision.inventory import load
 from vmprovision.target import write_tree
 from xenlab.images import CACHE
@@ -27,6 +28,15 @@ ROOT = """\
 cd {0} && mount -t tmpfs dev dev && touch dev/null dev/urandom dev/console &&
 mount --bind /dev/null dev/null && mount --bind /dev/urandom dev/urandom &&
 mount -t proc proc proc && mount -t sysfs sys sys && exec chroot . /etc/vmherd-image/services/gw1
+"""
+SECTION = """\
+[gw1]
+memory = 192M
+image = gw1
+cmdline = "console=hvc0 quiet"
+{}[[networks]]
+eth0 = xenbr0
+eth1 = xenbr0, vlan=12
 """
 
 
@@ -86,6 +96,13 @@ def cables(tmp_path: Path) -> Iterator[Cables]:
             process.kill()
             process.wait()
         made.remove()
+
+
+def test_it_is_a_protected_vm_unless_said_otherwise(tmp_path: Path) -> None:
+    ini = farm(tmp_path)
+    assert vms_ini(load(ini)).endswith(SECTION.format("protect = yes\n"))
+    ini.write_text(ini.read_text() + "protect = no\n")
+    assert vms_ini(load(ini)).endswith(SECTION.format(""))
 
 
 @pytest.mark.slow
