@@ -25,7 +25,6 @@ from xenlab.qemu import PROGRAM
 
 START_S = 60.0
 BUILD_S = 600.0
-ASK_S = 60.0
 PREFIX = "vmherd-bootlab-"
 PROGRAMS = {
     PROGRAM: "qemu-system-x86",
