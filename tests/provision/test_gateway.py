@@ -44,7 +44,7 @@ SECTION = """\
 [gw1]
 memory = 192M
 image = gw1
-cmdline = "console=hvc0 quiet"
+cmdline = "console=hvc0 quiet host=gw1"
 {}[[networks]]
 eth0 = xenbr0
 eth1 = xenbr0, vlan=12
