@@ -31,7 +31,7 @@ class Machine:
 MACHINES = {
     "xen1": Machine(1, "ram"),
     "xen2": Machine(2, "shared"),
-    "xen3": Machine(3, "ram"),
+    "xen3": Machine(3, "ram", uefi=True),
     "xen4": Machine(4, "layered", stick=True),
 }
 
