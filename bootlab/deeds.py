@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from bootlab.lab import Lab
 
 PENDING = "pending"
+BROKEN = "etc/vmherd-image/services/vmclient"
+SILENT = " is silent"  # provision/files/domu-init
 
 
 class Deeds:
@@ -25,9 +27,11 @@ class Deeds:
         self._lab = lab
         self._began: dict[str, float] = {}
         self._consoles: dict[str, int] = {}  # how much was on its console before
+        self._told: dict[str, int] = {}
         self._took: dict[str, float] = {}  # until it was first seen connected
         self._deeds: dict[str, Callable[..., tuple[int, str]]] = {
             "power-on": self._power_on,
+            "on": self._on,
             "kill": self._kill,
             "console": self._console,
             "joined": self._joined,
@@ -39,7 +43,9 @@ class Deeds:
             "nfs": self._nfs,
             "ping": self._ping,
             "change-root": self._change_root,
-            "vmprovision": lambda *words: lab.provisioned(*words),
+            "break-root": self._break_root,
+            "outage": self._outage,
+            "vmprovision": self._vmprovision,
         }
 
     def do(self, words: tuple[str, ...]) -> tuple[int, str]:
@@ -60,6 +66,10 @@ class Deeds:
             self._lab.processes.forget(name)
             self._lab.power_on(name)
         return 0, f"power-on {' '.join(names)}"
+
+    def _on(self, *names: str) -> tuple[int, str]:
+        """Power on where there is none."""
+        return self._power_on(*(name for name in names if not self._lab.processes.runs(name)))
 
     def _kill(self, *names: str) -> tuple[int, str]:
         """The power is gone."""
@@ -139,5 +149,32 @@ class Deeds:
         return (0, f"{address} answers") if ping.answers(address) else (1, f"{address} is silent")
 
     def _change_root(self, text: str) -> tuple[int, str]:
+        """What the next build of every root has in it."""
         (self._lab.folder / "overlay" / "etc" / "motd").write_text(f"{text}\n")
+        (self._lab.folder / "overlay" / BROKEN).unlink(missing_ok=True)
         return 0, f"motd: {text}"
+
+    def _break_root(self) -> tuple[int, str]:
+        """The next build's client does not start."""
+        path = self._lab.folder / "overlay" / BROKEN
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("#!/bin/sh\nexit 1\n")
+        path.chmod(0o755)
+        return 0, "vmclient does not start in the next root"
+
+    def _vmprovision(self, *words: str) -> tuple[int, str]:
+        began = time.monotonic()
+        done = self._lab.provisioned(*words)
+        self._lab.figures[f"vmprovision {' '.join(words)}"] = round(time.monotonic() - began, 1)
+        return done
+
+    def _outage(self, vm: str, what: str) -> tuple[int, str]:
+        """The longest time without an answer that the VM has told of since this was last asked; by its own clock."""
+        console = self._lab.ask("vm", "console-log", vm)["text"]
+        told = [float(seconds) for seconds in re.findall(r"was silent for ([\d.]+) s", console)]
+        fresh = told[self._told.get(vm, 0) :]
+        if not fresh or SILENT in console.splitlines()[-1]:
+            return 1, console[-1500:]
+        self._told[vm] = len(told)
+        self._lab.figures[f"{vm} silent, {what}"] = max(fresh)
+        return 0, f"{vm} was silent for {max(fresh)} s: {what}"

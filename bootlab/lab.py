@@ -14,20 +14,17 @@ from typing import Any
 
 from configobj import ConfigObj
 
-from bootlab import files, machines
+from bootlab import files, machines, trust
 from bootlab.deeds import Deeds
 from bootlab.machines import MACHINES
 from common.keys import own_key, public_line, raw_public
 from demo.files import program
-from provision.programs import output
 from xenlab import network, operator
 from xenlab.processes import Failed, Processes
 from xenlab.qemu import PROGRAM
 
 START_S = 60.0
 BUILD_S = 600.0
-ASK_S = 60.0
-DISK_BYTES = 16 * 1024 * 1024
 PREFIX = "vmherd-bootlab-"
 PROGRAMS = {
     PROGRAM: "qemu-system-x86",
@@ -95,8 +92,10 @@ class Lab:
         for words in (["build"], ["write"], ["publish", "--create"]):
             self.say(f"vmprovision {' '.join(words)}")
             self.provision(*words)
-        for name in MACHINES:
-            self._disk(name)
+        everybody = trust.hosts()
+        for one in everybody:
+            trust.device(self.folder / "machines" / f"{one.name}.disk", files.LABEL, one, everybody)
+            shutil.copy(machines.OVMF_VARIABLES, self.folder / "machines" / f"{one.name}.vars")
 
     def provision(self, *words: str, limit_s: float = BUILD_S) -> str:
         """What vmprovision says. Raises Failed."""
@@ -118,14 +117,6 @@ class Lab:
             stdin=subprocess.DEVNULL,
         )
         return done.returncode, done.stdout + done.stderr
-
-    def _disk(self, name: str) -> None:
-        """For the machine's keys; with its firmware's variables beside it."""
-        path = self.folder / "machines" / f"{name}.disk"
-        with path.open("wb") as file:
-            file.truncate(DISK_BYTES)
-        output(["mkfs.ext4", "-q", "-L", files.LABEL, str(path)], limit_s=ASK_S)
-        shutil.copy(machines.OVMF_VARIABLES, self.folder / "machines" / f"{name}.vars")
 
     # --- the server ---------------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from common.config.build import Findings
@@ -97,10 +98,14 @@ def update(site: Site, options: Namespace, say: Say) -> None:
     if not wanted:
         say("every host has the root that it should have")
     farm = _farm(options, say)
+    switch = _undo if options.undo else _switch
     for number, (name, digest) in enumerate(wanted, 1):
         say(f"{number} of {len(wanted)}: {name}")
-        why = f"root {digest}"
-        farm.restart(name, why, lambda name=name, digest=digest: _switch(site, name, digest), evacuate=not options.stay)  # type: ignore[misc]
+        switched = partial(switch, site, name, digest)
+        if options.undo and farm.booted(name) is None:
+            farm.revive(name, switched)
+        else:
+            farm.restart(name, f"root {digest}", switched, evacuate=not options.stay)
 
 
 def _wanted(site: Site, options: Namespace) -> list[tuple[str, str]]:
@@ -119,9 +124,26 @@ def _wanted(site: Site, options: Namespace) -> list[tuple[str, str]]:
 
 
 def _switch(site: Site, name: str, digest: str) -> str:
-    """From its next boot on; nobody else's boot changes."""
+    """From its next boot on; nobody else's boot changes. Hosts that do not have this root have nothing to undo any more."""
+    builds, hosts = site.target.builds(), site.inventory.hosts
+    one = hosts[name]
+    now = _build(builds, one).digest
+    before = {
+        host: root
+        for host, root in builds.before.items()
+        if host in hosts and (hosts[host].profile != one.profile or _build(builds, hosts[host]).digest == digest)
+    }
+    return _boots(site, name, digest, {**before, name: now})
+
+
+def _undo(site: Site, name: str, digest: str) -> str:
+    """Once: then there is nothing to be undone."""
+    before = site.target.builds().before
+    return _boots(site, name, digest, {host: root for host, root in before.items() if host != name})
+
+
+def _boots(site: Site, name: str, digest: str, before: Mapping[str, str]) -> str:
     builds = site.target.builds()
-    now = _build(builds, site.inventory.hosts[name]).digest
-    site.target.keep(Builds(builds.current, builds.all, {**builds.chosen, name: digest}, {**builds.before, name: now}))
+    site.target.keep(Builds(builds.current, builds.all, {**builds.chosen, name: digest}, before))
     site.target.apply(site.files())
     return digest

@@ -65,6 +65,16 @@ class Farm:
             self._order(f"{host} runs {digest}, but was not taken back", EVACUATE_S, "host", "return", host)
         self._say(f"{host}: runs {digest}")
 
+    def revive(self, host: str, switch: Callable[[], str]) -> None:
+        """Of a host that does not answer only what it boots from next can be changed; somebody must reset it.
+
+        Raises FarmFault."""
+        digest = switch()
+        self._say(f"{host} does not answer: reset it, it then boots {digest}; it is waited for")
+        self._wait(host, Booted("", ""), digest)
+        self._order(f"{host} runs {digest}, but was not taken back", EVACUATE_S, "host", "return", host)
+        self._say(f"{host}: runs {digest}")
+
     def _wait(self, host: str, before: Booted, digest: str) -> None:
         end = time.monotonic() + self._limit_s
         while time.monotonic() < end:

@@ -8,7 +8,8 @@ from vmprovision.gateways import files
 from vmprovision.model import Gateway, Inventory
 
 PACKAGES = ("nftables", "dnsmasq-base")  # ip is busybox's
-MODULES = ("nf_tables", "nft_chain_nat", "nft_masq", "nft_ct", "nf_nat", "nf_conntrack")
+# libcrc32c, which nf_tables needs, asks for crc32c by itself and names it nowhere
+MODULES = ("crc32c_generic", "nf_tables", "nft_chain_nat", "nft_masq", "nft_ct", "nf_nat", "nf_conntrack")
 
 
 def kind(one: Gateway, inventory: Inventory) -> Kind:

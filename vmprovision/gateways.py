@@ -16,7 +16,9 @@ def vms_ini(inventory: Inventory) -> str:
 
 
 def _section(one: Gateway, inventory: Inventory) -> str:
-    lines = [f"[{one.name}]", f"memory = {show_size(one.memory)}", f"image = {one.name}", 'cmdline = "console=hvc0 quiet"']
+    lines = [f"[{one.name}]", f"memory = {show_size(one.memory)}", f"image = {one.name}"]
+    lines += [f'cmdline = "console=hvc0 quiet host={one.name}"']
+    lines += ["protect = yes"] if one.protect else []
     lines += ["[[networks]]", *(f"eth{number} = {_card(network)}" for number, network in enumerate(cards(one, inventory)))]
     return "\n".join(lines) + "\n"
 
@@ -33,7 +35,7 @@ def cards(one: Gateway, inventory: Inventory) -> list[Network]:
 
 
 def files(one: Gateway, inventory: Inventory) -> dict[str, str]:
-    """Read by the image's init (provision/files/gateway-init)."""
+    """Read by the image's init (provision/files/gateway)."""
     made = {
         "etc/vmherd-image/gateway": "\n".join(_settings(one, inventory)) + "\n",
         "etc/nftables.conf": nftables(one, inventory),

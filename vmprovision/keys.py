@@ -100,6 +100,7 @@ GATEWAY = Table(
         Key("nat", "flag()", "what comes from inside leaves with its address"),
         Key("dhcp", "flag()", "it lends addresses inside, where a network has a `range`"),
         Key("dns", "flag()", "it answers names inside"),
+        Key("protect", "flag()", "it is restarted elsewhere when its host is proved dead, and never runs twice"),
         Key("memory", "size(67108864, 68719476736)", "of the VM"),
     ),
     "A VM that routes between networks.",

@@ -112,7 +112,8 @@ class Gateway:
     nat: bool = True
     dhcp: bool = True
     dns: bool = True
-    memory: int = 128 * 1024**2
+    protect: bool = True
+    memory: int = 192 * 1024**2  # its files take 18 MB, unpacked beside what is packed; 128M are too few
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,9 @@ class Processes:
         process.kill()
         process.wait()
 
+    def runs(self, name: str) -> bool:
+        return name in self._running and self._running[name].poll() is None
+
     def signal(self, name: str, number: signal.Signals) -> None:
         self._running[name].send_signal(number)
 

@@ -236,6 +236,13 @@ def test_a_halted_guest_that_nobody_clears_away_is_cleared(xen: Xen) -> None:
     assert [call for call in xen.calls() if not call.startswith("list")] == ["shutdown -F mail1", "destroy mail1"]
 
 
+def test_a_halted_guest_that_xl_is_still_clearing_away_is_waited_for(xen: Xen) -> None:
+    """Seen on a slow host: it is listed for many seconds, and has no name any more."""
+    xen.answer("list", MINE, HALTED, *[HALTED.replace("mail1", "(null)")] * 20, EMPTY)
+    assert xen.one.shutdown("mail1", limit_s=60) == "shutdown"
+    assert [call for call in xen.calls() if not call.startswith("list")] == ["shutdown -F mail1"]
+
+
 def test_a_guest_that_does_not_listen_is_destroyed_only_where_asked(xen: Xen) -> None:
     xen.answer("list", MINE)
     with pytest.raises(hv.TimedOut, match="did not shut down within 3 s"):

@@ -6,6 +6,7 @@ import gzip
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from provision.programs import NotToBeHad
 from provision.roots import Workshop
 from tests.provision.given import farm
 from vmprovision.gateway_image import kind
+from vmprovision.gateways import vms_ini
 from vmprovision.inventory import load
 from vmprovision.target import write_tree
 from xenlab.images import CACHE
@@ -28,6 +30,25 @@ cd {0} && mount -t tmpfs dev dev && touch dev/null dev/urandom dev/console &&
 mount --bind /dev/null dev/null && mount --bind /dev/urandom dev/urandom &&
 mount -t proc proc proc && mount -t sysfs sys sys && exec chroot . /etc/vmherd-image/services/gw1
 """
+ANNOUNCED = """\
+import socket
+card = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
+card.bind(("card0", 0))
+card.settimeout(30)
+print("listens", flush=True)
+while (frame := card.recv(2048))[28:32] != frame[38:42]:  # of ARP: who speaks, who is asked for (RFC 5227)
+    pass
+print(socket.inet_ntoa(frame[28:32]), end="")
+"""
+SECTION = """\
+[gw1]
+memory = 192M
+image = gw1
+cmdline = "console=hvc0 quiet host=gw1"
+{}[[networks]]
+eth0 = xenbr0
+eth1 = xenbr0, vlan=12
+"""
 
 
 class Cables:
@@ -35,6 +56,7 @@ class Cables:
 
     def __init__(self, busybox: Path) -> None:
         self.busybox = str(busybox)
+        self.listeners: dict[str, subprocess.Popen[str]] = {}
         self.names = {name: f"vmherd-{name}-{os.getpid()}" for name in ("out", "gw", "in")}
 
     def run(self, where: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -50,6 +72,14 @@ class Cables:
             self.run(where, "ip", "link", "set", "lo", "up")
             self.run(where, "ip", "link", "set", "card0", "up")
         self.run("out", "ip", "address", "add", "10.77.0.1/24", "dev", "card0")
+
+    def listen(self, where: str) -> subprocess.Popen[str]:
+        """From now on; says the first address that is announced there."""
+        argv = ["ip", "netns", "exec", self.names[where], sys.executable, "-c", ANNOUNCED]
+        made = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        assert made.stdout
+        assert made.stdout.readline() == "listens\n"
+        return made
 
     def remove(self) -> None:
         for name in self.names.values():
@@ -76,6 +106,7 @@ def cables(tmp_path: Path) -> Iterator[Cables]:
     process = None
     try:
         made.make()
+        made.listeners = {where: made.listen(where) for where in ("out", "in")}
         argv = ["ip", "netns", "exec", made.names["gw"], "unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child"]
         process = subprocess.Popen([*argv, "sh", "-c", ROOT.format(root)])
         yield made
@@ -85,7 +116,17 @@ def cables(tmp_path: Path) -> Iterator[Cables]:
         if process:
             process.kill()
             process.wait()
+        for listener in made.listeners.values():
+            listener.kill()
+            listener.wait()
         made.remove()
+
+
+def test_it_is_a_protected_vm_unless_said_otherwise(tmp_path: Path) -> None:
+    ini = farm(tmp_path)
+    assert vms_ini(load(ini)).endswith(SECTION.format("protect = yes\n"))
+    ini.write_text(ini.read_text() + "protect = no\n")
+    assert vms_ini(load(ini)).endswith(SECTION.format(""))
 
 
 @pytest.mark.slow
@@ -98,6 +139,8 @@ def test_who_is_inside_gets_an_address_and_out_and_nobody_comes_in(cables: Cable
     while cables.run("gw", "ip", "-4", "address", "show", "eth1", check=False).stdout.count("10.78.0.1/24") == 0:
         assert time.monotonic() < end, "the gateway has no address"
         time.sleep(0.1)
+    heard = {where: listener.communicate(timeout=WAIT_S)[0] for where, listener in cables.listeners.items()}
+    assert heard == {"out": "10.77.0.9", "in": "10.78.0.1"}, "all its addresses are announced"
     cables.run("in", cables.busybox, "udhcpc", "-i", "card0", "-q", "-n", "-t", "30", "-T", "1", "-s", str(lease))
     address = cables.run("in", "ip", "-4", "-o", "address", "show", "card0").stdout
     assert " 10.78.0.1" in address

@@ -20,15 +20,21 @@ host = words[at] if at else words[2]
 boots = farm / host
 if (farm / "broken").exists() and (farm / "broken").read_text() == " ".join(words[:3]):
     sys.exit("vmctl: it cannot be done")
+if (farm / f"{{host}}.silent").exists() and "exec" in words:
+    (farm / f"{{host}}.silent").rename(farm / f"{{host}}.reset")
+    sys.exit("vmctl: no answer")
+if (farm / f"{{host}}.reset").exists():
+    (farm / f"{{host}}.reset").unlink()
+    words.append("program=reboot")
+if "program=reboot" in words:
+    boots.write_text(str(1 + (int(boots.read_text()) if boots.exists() else 0)))
+    menu = next(p for p in pathlib.Path({menus!r}).glob("*.cfg") if f"vmherd.host={{host}} " in p.read_text())
+    (farm / f"{{host}}.booted").write_text(menu.read_text())
 if "program=booted" in words:
     count = int(boots.read_text()) if boots.exists() else 0
     menu = next(p for p in pathlib.Path({menus!r}).glob("*.cfg") if f"vmherd.host={{host}} " in p.read_text())
     digest = re.search(r"image=images/\\w+/(\\w+)/root", (farm / f"{{host}}.booted").read_text())[1]
     print(f"vmherd.host={{host}} vmherd.image=images/x/{{digest}}/root {{count:08x}}-0000-0000-0000-000000000000")
-if "program=reboot" in words:
-    boots.write_text(str(1 + (int(boots.read_text()) if boots.exists() else 0)))
-    menu = next(p for p in pathlib.Path({menus!r}).glob("*.cfg") if f"vmherd.host={{host}} " in p.read_text())
-    (farm / f"{{host}}.booted").write_text(menu.read_text())
 """
 
 
@@ -106,3 +112,28 @@ def test_a_host_that_comes_back_with_another_root_is_a_failure(hosts: Hosts) -> 
 
 def test_a_host_that_is_not_known_is_told(hosts: Hosts) -> None:
     assert hosts.update("xen9", code=2) == "vmprovision: there is no host xen9\n"
+
+
+def test_an_undo_is_of_the_last_root_alone(hosts: Hosts) -> None:
+    """xen1 has the third root and xen2 the second: only xen1 goes back, once."""
+    hosts.new_root("second")
+    hosts.update()
+    second = hosts.digests()
+    hosts.new_root("third")
+    hosts.update("xen1")
+    assert hosts.digests()[0] != second[0]
+    assert "1 of 1: xen1" in hosts.update("--undo")
+    assert hosts.digests() == second
+    assert "every host has the root that it should have" in hosts.update("--undo")
+
+
+def test_an_undo_waits_for_a_host_that_does_not_answer_to_be_reset(hosts: Hosts) -> None:
+    old = hosts.digests()
+    hosts.new_root("its client does not start")
+    hosts.update("xen1")
+    hosts.orders()
+    (hosts.farm / "xen1.silent").touch()
+    said = hosts.update("--undo")
+    assert f"xen1 does not answer: reset it, it then boots {old[0]}; it is waited for\nxen1: runs {old[0]}" in said
+    assert hosts.orders() == ["host return xen1"]
+    assert hosts.digests() == old
