@@ -14,17 +14,20 @@ from typing import Any
 
 from configobj import ConfigObj
 
-from bootlab import files, machines, trust
+from bootlab import files, machines
 from bootlab.deeds import Deeds
 from bootlab.machines import MACHINES
 from common.keys import own_key, public_line, raw_public
 from demo.files import program
+from provision.programs import output
 from xenlab import network, operator
 from xenlab.processes import Failed, Processes
 from xenlab.qemu import PROGRAM
 
 START_S = 60.0
 BUILD_S = 600.0
+DISK_BYTES = 16 * 1024 * 1024
+MAKE_S = 60.0
 PREFIX = "vmherd-bootlab-"
 PROGRAMS = {
     PROGRAM: "qemu-system-x86",
@@ -92,10 +95,15 @@ class Lab:
         for words in (["build"], ["write"], ["publish", "--create"]):
             self.say(f"vmprovision {' '.join(words)}")
             self.provision(*words)
-        everybody = trust.hosts()
-        for one in everybody:
-            trust.device(self.folder / "machines" / f"{one.name}.disk", files.LABEL, one, everybody)
-            shutil.copy(machines.OVMF_VARIABLES, self.folder / "machines" / f"{one.name}.vars")
+        for name in MACHINES:
+            self._disk(self.folder / "machines" / f"{name}.disk")
+            shutil.copy(machines.OVMF_VARIABLES, self.folder / "machines" / f"{name}.vars")
+
+    def _disk(self, path: Path) -> None:
+        """A machine's `state` device, empty."""
+        with path.open("wb") as file:
+            file.truncate(DISK_BYTES)
+        output(["mkfs.ext4", "-q", "-L", files.LABEL, str(path)], limit_s=MAKE_S)
 
     def provision(self, *words: str, limit_s: float = BUILD_S) -> str:
         """What vmprovision says. Raises Failed."""
@@ -131,7 +139,9 @@ class Lab:
         (manager / "vmmanager.ini").write_text(files.manager_ini())
         gateways = (self.folder / "boot" / "vms-gateways.ini").read_text()
         (manager / "vms.ini").write_text(files.vms_ini() + gateways)
-        (manager / "triggers.d").mkdir(exist_ok=True)
+        (manager / "triggers.d").mkdir(mode=0o700, exist_ok=True)
+        shutil.copy(self.folder / "boot" / "triggers" / "hosts.ini", manager / "triggers.d")
+        (manager / "triggers.d" / "hosts.ini").chmod(0o600)
         self.processes.start("vmbus", [*program("vmbus"), "--listen", f"{network.MANAGER}:{network.PORT}"], manager)
         self.processes.wait("the bus listens", lambda: re.search("listening on", self.processes.log("vmbus")), START_S)
         self.processes.start("vmmanager", [*program("vmmanager"), "--config", str(manager / "vmmanager.ini")], manager)

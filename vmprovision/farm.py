@@ -13,9 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmprovision.acquaintance import PROPERTIES, strangers, told
+
 Say = Callable[[str], None]
 ASK_S = 120.0
 EVACUATE_S = 3600.0
+KNOWN_S = 180.0  # the manager's rule hears of new keys within a minute
 LOOK_S = 3.0
 _BOOT_ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 _IMAGE = re.compile(r"\bvmherd\.image=images/[\w-]+/(\w+)/root\b")
@@ -61,6 +64,7 @@ class Farm:
         self._say(f"{host}: restarts, to boot {digest}")
         self._order(f"{host} was not restarted", ASK_S, "exec", "exec", "program=reboot", "--on", host, "-y")
         self._wait(host, before, digest)
+        self._acquainted(host, digest)
         if evacuate:
             self._order(f"{host} runs {digest}, but was not taken back", EVACUATE_S, "host", "return", host)
         self._say(f"{host}: runs {digest}")
@@ -72,6 +76,7 @@ class Farm:
         digest = switch()
         self._say(f"{host} does not answer: reset it, it then boots {digest}; it is waited for")
         self._wait(host, Booted("", ""), digest)
+        self._acquainted(host, digest)
         self._order(f"{host} runs {digest}, but was not taken back", EVACUATE_S, "host", "return", host)
         self._say(f"{host}: runs {digest}")
 
@@ -85,6 +90,17 @@ class Farm:
                 raise FarmFault(f"{host} has restarted, but runs {now.digest or 'something unknown'}, not {digest}")
             time.sleep(LOOK_S)
         raise FarmFault(f"{host} has not joined again within {self._limit_s:.0f} s (see its console, and vmctl key list)")
+
+    def _acquainted(self, host: str, digest: str) -> None:
+        """Domains move to it and from it only when hosts know each other's new ssh keys."""
+        end = time.monotonic() + KNOWN_S
+        while names := strangers(host, told(self._vmctl(ASK_S, "get", *PROPERTIES, "--on", "all", "--fetch", "--json")[1])):
+            if time.monotonic() >= end:
+                raise FarmFault(
+                    f"{host} runs {digest}, but it and {', '.join(names)} do not know each other's ssh keys "
+                    "(is triggers/hosts.ini in the manager's triggers.d? See vmctl get ssh_known)"
+                )
+            time.sleep(LOOK_S)
 
     def _order(self, fault: str, limit_s: float, *words: str) -> None:
         code, said = self._vmctl(limit_s, *words)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,12 @@ VMCTL = """\
 import pathlib, re, sys
 farm, words = pathlib.Path({farm!r}), sys.argv[1:]
 (farm / "calls").open("a").write(" ".join(words) + "\\n")
+if words[0] == "get":
+    known = farm / "known"
+    print(known.read_text() if known.exists() else "")
+    if known.exists() and (farm / "later").exists():
+        (farm / "later").replace(known)
+    sys.exit()
 at = words.index("--on") + 1 if "--on" in words else None
 host = words[at] if at else words[2]
 boots = farm / host
@@ -63,15 +71,31 @@ class Hosts:
     def update(self, *words: str, code: int = 0) -> str:
         return self.tool.run("update", "--vmctl", f"{sys.executable} {self.program}", *words, code=code)
 
-    def orders(self) -> list[str]:
-        """What was asked but for looks."""
+    def orders(self, *, looks: bool = False) -> list[str]:
+        """What was asked; `looks`: at ssh keys, too."""
         calls = (self.farm / "calls").read_text().splitlines() if (self.farm / "calls").exists() else []
         (self.farm / "calls").unlink(missing_ok=True)
-        return [" ".join(call.split()[:3]) for call in calls if "program=booted" not in call]
+        return [
+            " ".join(call.split()[:3])
+            for call in calls
+            if "program=booted" not in call and (looks or not call.startswith("get"))
+        ]
+
+    def know(self, name: str, **known: str) -> None:
+        """What hosts tell of ssh keys, in the file `name`: whom each knows; the keys of xen1 are k1."""
+        clients = [
+            {"client": host, "readings": [_reading("ssh_keys", f"k{host[-1]}"), _reading("ssh_known", whom)]}
+            for host, whom in known.items()
+        ]
+        (self.farm / name).write_text(json.dumps({"clients": [*clients, {"client": "head", "readings": []}]}))
 
     def digests(self) -> list[str]:
         found = [re.search(r"ram/(\w+)/root", self.tool.menu(f"52:54:00:00:00:0{number}")) for number in (1, 2)]
         return [one[1] for one in found if one]
+
+
+def _reading(name: str, text: str) -> dict[str, Any]:
+    return {"name": name, "value": {"code": 0, "text": text}, "error": None}
 
 
 @pytest.fixture
@@ -108,6 +132,24 @@ def test_a_host_that_comes_back_with_another_root_is_a_failure(hosts: Hosts) -> 
     farm = Farm(lambda text: None, 20.0, (sys.executable, str(hosts.program)))
     with pytest.raises(FarmFault, match=r"^xen1 has restarted, but runs \w+, not 0123456789ab$"):
         farm.restart("xen1", "test", lambda: "0123456789ab")
+
+
+def test_a_host_is_taken_back_when_hosts_know_its_ssh_keys(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmprovision.farm.LOOK_S", 0.01)
+    farm = Farm(lambda text: None, 20.0, (sys.executable, str(hosts.program)))
+    hosts.know("known", xen1="xen2:k2", xen2="xen1:old")
+    hosts.know("later", xen1="xen2:k2", xen2="xen1:k1")
+    farm.restart("xen1", "test", lambda: hosts.digests()[0])
+    assert hosts.orders(looks=True)[-3:] == ["get ssh_keys ssh_known", "get ssh_keys ssh_known", "host return xen1"]
+
+
+def test_a_host_whose_ssh_keys_stay_unknown_is_not_taken_back(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmprovision.farm.KNOWN_S", 0.0)
+    farm = Farm(lambda text: None, 20.0, (sys.executable, str(hosts.program)))
+    hosts.know("known", xen1="xen2:k2", xen2="xen1:old", xen3="xen1:k1")
+    with pytest.raises(FarmFault, match=r"^xen1 runs \w+, but it and xen2, xen3 do not know each other's ssh keys"):
+        farm.restart("xen1", "test", lambda: hosts.digests()[0])
+    assert "host return xen1" not in hosts.orders()
 
 
 def test_a_host_that_is_not_known_is_told(hosts: Hosts) -> None:
