@@ -2,8 +2,8 @@
 
 python -m tests.failover.mutations [--only TEXT] [--seconds N] [--processes N] prints a table. Each mutant is a copy of the
 project in a temporary folder, in which one condition is never true, or one statement is not there; then scenarios are played
-until one tells another story, first those of its topic, then the tests of its core are run, then all other scenarios are
-played, and after them chaos, for some seconds of computing.
+until one tells another story, first those of its topic (the short ones first), then the tests of its core are run, then all
+other scenarios are played, and after them chaos, for some seconds of computing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WITHOUT = {
 """Where the whole condition never true is no danger: the part of it that is."""
 
 PLAY = """
-import subprocess, sys, time
+import re, subprocess, sys, time
 from pathlib import Path
 from sim.scenario import tell
 from sim.failover.playing import play
@@ -59,7 +59,10 @@ def stories(paths):
         if time.process_time() > end:
             break
 
-paths = sorted(Path("tests/failover/scenarios").glob("*/*.txt"))
+def waits_s(path):
+    return sum(float(seconds) for seconds in re.findall(r"^wait ([\\d.]+)", path.read_text(), re.MULTILINE))
+
+paths = sorted(Path("tests/failover/scenarios").glob("*/*.txt"), key=waits_s)
 stories([path for path in paths if path.parent.name in topics])
 if tests:
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
@@ -67,8 +70,7 @@ if tests:
     if ran.returncode:
         failed = [line for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
         noticed(f"test {failed[0].split()[1].split('::')[-1]}" if failed else ran.stdout[-200:])
-others = [path for path in paths if path.parent.name not in topics]
-stories([path for number in range(7) for path in others[number::7]])
+stories([path for path in paths if path.parent.name not in topics])
 seed = 1
 while time.process_time() < end:
     try:
@@ -110,8 +112,8 @@ TESTS = {
     "vmclient/lease.py": "tests/guard/test_host_leases.py",
     "vmmanager/keybook.py": "tests/manager/test_hostile.py",
     "vmmanager/manager.py": "tests/manager/test_hostile.py",
-    "vmmanager/acting.py": "tests/vms/test_farm.py",
-    "vmmanager/operations.py": "tests/vms/test_farm.py",
+    "vmmanager/acting.py": "tests/manager/test_scenarios.py",
+    "vmmanager/operations.py": "tests/manager/test_scenarios.py",
 }
 """Part of a path -> the tests of that core."""
 

@@ -49,6 +49,22 @@ def test_a_word_that_nobody_asked_for_counts_nothing() -> None:
         assert not made.held(100.1)
 
 
+def test_a_word_is_for_one_reign() -> None:
+    """A leader that rises above an epoch which another has must ask all anew."""
+    made = _led()
+    plea = made.ask(100.0)
+    assert plea is not None
+    made.answered("m2", Word(plea.epoch, plea.n))
+    assert made.held(100.5)
+    made.begin(3, 100.5)
+    assert not made.held(100.5)
+    plea = made.ask(100.5)
+    assert plea is not None
+    assert not made.held(100.5)
+    made.answered("m2", Word(plea.epoch, plea.n))
+    assert made.held(100.5)
+
+
 def test_a_witness_breaks_the_tie_of_two() -> None:
     made = _led(("m1", "m2", "w1"))
     made.ask(100.0)
