@@ -1,4 +1,4 @@
-"""What a lab has, and how a scenario says which one it wants: its first line, as `# lab: hosts=3 managers=3 fences`. Pure."""
+"""What a lab has, and how a scenario asks for one: its first line, as `# lab: hosts=3 managers=3 fences patient`. Pure."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from xenlab.scenario import ScenarioFault, head
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`fences`: with a fence device, by which a host may be switched off. `memory_mib`: of each host."""
+    """`fences`: with a fence device, by which a host may be switched off. `patient`: with longer times of [failover] than those
+    shipped. `memory_mib`: of each host."""
 
     hosts: int = 2
     managers: int = 1
     fences: bool = False
+    patient: bool = False
     memory_mib: int = MEMORY_MIB
 
 
@@ -30,12 +32,14 @@ def wanted(path: Path, plain: Kind) -> Kind:
         count = int(number) if number.isdecimal() else 0
         if text == "fences":
             kind = replace(kind, fences=True)
+        elif text == "patient":
+            kind = replace(kind, patient=True)
         elif word == "hosts" and 1 <= count <= network.HOSTS_MAX:
             kind = replace(kind, hosts=count)
         elif word == "managers" and 1 <= count <= MANAGERS_MAX:
             kind = replace(kind, managers=count)
         else:
-            raise ScenarioFault(f"{path.name}:1: there is no lab with {text}, only hosts=1..3, managers=1..3, fences")
+            raise ScenarioFault(f"{path.name}:1: there is no lab with {text}, only hosts=1..3, managers=1..3, fences, patient")
     return kind
 
 
