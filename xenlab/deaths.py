@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Generic, Protocol, TypeVar
 
 from xenlab.operator import Operator
@@ -59,17 +60,18 @@ L = TypeVar("L", bound=Mortal)
 def measure(
     deaths: Iterable[Death[Farm]], number: int, up: Callable[[Farm], AbstractContextManager[L]], say: Callable[[str], None]
 ) -> str:
-    """A line of figures for each. Raises Failed."""
+    """A line of figures for each. Those that follow each other and want the same farm share one. Raises Failed."""
     lines = [f"{platform.platform()}, {platform.processor() or platform.machine()}"]
-    for death in deaths:
-        away = []
-        with up(death.farm) as lab:
-            for _ in range(number):
-                first, last = one(lab, death)
-                away.append(last)
-                say(f"{death.name}: the first after {first:.1f} s, the last after {last:.1f} s")
+    for farm, kinds in groupby(deaths, key=lambda death: death.farm):
+        with up(farm) as lab:
+            for death in kinds:
+                away = []
+                for _ in range(number):
+                    first, last = one(lab, death)
+                    away.append(last)
+                    say(f"{death.name}: the first after {first:.1f} s, the last after {last:.1f} s")
+                lines.append(line(death, away))
             _do(lab, "twice")
-        lines.append(line(death, away))
     return "\n".join(lines)
 
 
