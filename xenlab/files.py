@@ -53,6 +53,13 @@ images = {images}
 grace = 5
 """
 
+# of [failover], for a busy machine, on which an emulated `xl destroy` may take more than the 2.5 s that are shipped
+PATIENT = """\
+lease = 12s
+stop = 15s
+watchdog = 20s
+"""
+
 FENCES_INI = """\
 [power]
 agent = {agent}
@@ -216,8 +223,9 @@ def manager_names(number: int) -> tuple[str, ...]:
     return tuple(f"mgr{each}" for each in range(1, number + 1))
 
 
-def manager_ini(name: str, managers: Iterable[str], images: Path) -> str:
-    return MANAGER_INI.format(name=name, managers=", ".join(managers), common=common(), images=images)
+def manager_ini(name: str, managers: Iterable[str], images: Path, *, patient: bool) -> str:
+    text = MANAGER_INI.format(name=name, managers=", ".join(managers), common=common(), images=images)
+    return text + (PATIENT if patient else "")
 
 
 def fences_ini(agent: Path, sockets: Path) -> str:

@@ -115,12 +115,15 @@ class Lab:
             (own / "vms.ini").write_text(files.vms_ini() + (disks.vms_ini() if self.kind.disks else ""))
             if self.kind.fences:
                 self._write_fences(own / "fences.ini")
-            (own / "vmmanager.ini").write_text(files.manager_ini(name, self.managers, self.folder / "images"))
+            (own / "vmmanager.ini").write_text(self._manager_ini(name))
             self.manager_keys[name] = own_key(own / "state", name)
         for name in self.managers:
             self.start_manager(name)
         self.processes.wait("a manager leads", self._is_led, START_S)
         self.say(f"the bus and {' and '.join(self.managers)} are up at {network.MANAGER}")
+
+    def _manager_ini(self, name: str) -> str:
+        return files.manager_ini(name, self.managers, self.folder / "images", patient=self.kind.patient)
 
     def start_manager(self, name: str) -> None:
         argv = [*program("vmmanager"), "--config", str(self.folder / name / "vmmanager.ini")]

@@ -9,9 +9,9 @@ PLAIN = Kind(managers=3)
 FENCED = Kind(managers=3, fences=True)
 
 DEATHS = (
-    Death("self-fence (cut off)", PLAIN, "cut", ("heal",)),
+    Death("self-fence (cut off)", PLAIN, "cut", ("heal", "start")),
     Death("watchdog (client and guard stand still)", PLAIN, "stand-still", ("start",)),
     Death("loss of power, no fence device", PLAIN, "kill", ("start",)),
-    Death("frozen, fence device", FENCED, "freeze", ("start",), goal_s=10.0),
     Death("loss of power together with the leader", PLAIN, "kill", ("start",), with_leader=True, goal_s=40.0),
+    Death("frozen, fence device", FENCED, "freeze", ("start",), goal_s=10.0),
 )

@@ -48,6 +48,10 @@ class Operator:
     def __init__(self, sockets: Mapping[str, Path]) -> None:
         self._sockets = sockets
 
+    @property
+    def managers(self) -> tuple[str, ...]:
+        return tuple(self._sockets)
+
     def leader(self) -> str:
         """Raises Failed."""
         found = [name for name in self._sockets if self._leads(name)]

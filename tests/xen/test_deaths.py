@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -30,12 +31,16 @@ class Lab:
 
     def __init__(self, folder: Path, twice: bool) -> None:
         self.processes = Processes(folder)
-        self.operator: Operator = Asked({})
+        self.operator: Operator = Asked({"m1": folder})
         self.done: list[str] = []
         self._twice = twice
 
     def do(self, words: tuple[str, ...]) -> tuple[int, str]:
         self.done.append(" ".join(words))
+        if words == ("kill", "h1"):
+            at = datetime.now() + timedelta(seconds=2)
+            with (self.processes.logs / "m1.log").open("a") as log:
+                log.write(f"{at.isoformat(' ', 'milliseconds')} warning failover: host h1: lost -> dead (lease is over)\n")
         return (1, "vm1 runs on h1 and on h2") if words == ("twice",) and self._twice else (0, "")
 
     def victim(self) -> str:
@@ -65,7 +70,9 @@ def measured(folder: Path, death: Death[str], monkeypatch: pytest.MonkeyPatch, *
 
 def test_a_death_is_over_when_the_last_vm_lives_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text, done = measured(tmp_path, Death("power", "plain", "kill", ("start",), with_leader=True), monkeypatch)
-    assert re.fullmatch(r"power +2 runs  median   3.0  p95   3.0  max   3.0 s  \(goal 30\)", text.splitlines()[1])
+    assert re.fullmatch(
+        r"power +2 runs  dead after   2.0 s  median   3.0  p95   3.0  max   3.0 s  \(goal 30\)", text.splitlines()[1]
+    )
     assert done == ["kill h1", "kill m1", "start h1", "start m1"] * 2 + ["twice"]
 
 
