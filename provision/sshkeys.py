@@ -11,6 +11,8 @@ import struct
 from nacl.signing import SigningKey
 
 KIND = b"ssh-ed25519"
+# the same stands in files/vmherd-ssh, which looks at what is asked for
+ONLY_XL = 'command="/usr/sbin/vmherd-ssh in",no-pty,no-port-forwarding,no-agent-forwarding,no-X11-forwarding'
 
 
 def private_file(key: SigningKey) -> bytes:
@@ -20,8 +22,8 @@ def private_file(key: SigningKey) -> bytes:
 
 
 def public_line(key: SigningKey, comment: str) -> str:
-    """As in authorized_keys; RFC 8709 has the bytes."""
-    return f"{KIND.decode()} {_blob(key)} {comment}"
+    """As in authorized_keys, for who may hand a domain over and nothing else; RFC 8709 has the bytes."""
+    return f"{ONLY_XL} {KIND.decode()} {_blob(key)} {comment}"
 
 
 def known_host(key: SigningKey, *names: str) -> str:

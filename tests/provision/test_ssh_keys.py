@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -191,6 +192,7 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
 def test_domains_may_be_handed_over_between_hosts_that_know_each_other_and_nothing_else(pair: Pair) -> None:
     shell = ("ssh", "-o", "BatchMode=yes", "xen2")
     keys = {name: pair.keys(name) for name in pair.spaces}
+    assert all(re.fullmatch(f"{sshtrust.KEY}:{sshtrust.KEY}", each) for each in keys.values()), "as the client wants them"
     stranger = pair.on("xen1", *shell, "xl", "list", "-v")
     assert stranger.returncode != 0, "whose key is not known is not believed"
     assert pair.on("xen1", "vmherd-ssh", "trust", "xen2", keys["xen2"]).returncode == 0
