@@ -14,17 +14,20 @@ from typing import Any
 
 from configobj import ConfigObj
 
-from bootlab import files, machines, trust
+from bootlab import files, machines
 from bootlab.deeds import Deeds
 from bootlab.machines import MACHINES
 from common.keys import own_key, public_line, raw_public
 from demo.files import program
+from provision.programs import output
 from xenlab import network, operator
 from xenlab.processes import Failed, Processes
 from xenlab.qemu import PROGRAM
 
 START_S = 60.0
 BUILD_S = 600.0
+MAKE_S = 60.0
+DISK_BYTES = 16 * 1024 * 1024
 PREFIX = "vmherd-bootlab-"
 PROGRAMS = {
     PROGRAM: "qemu-system-x86",
@@ -92,10 +95,8 @@ class Lab:
         for words in (["build"], ["write"], ["publish", "--create"]):
             self.say(f"vmprovision {' '.join(words)}")
             self.provision(*words)
-        everybody = trust.hosts()
-        for one in everybody:
-            trust.device(self.folder / "machines" / f"{one.name}.disk", files.LABEL, one, everybody)
-            shutil.copy(machines.OVMF_VARIABLES, self.folder / "machines" / f"{one.name}.vars")
+        for name in MACHINES:
+            self._disk(name)
 
     def provision(self, *words: str, limit_s: float = BUILD_S) -> str:
         """What vmprovision says. Raises Failed."""
@@ -118,6 +119,14 @@ class Lab:
         )
         return done.returncode, done.stdout + done.stderr
 
+    def _disk(self, name: str) -> None:
+        """For the machine's keys; with its firmware's variables beside it."""
+        path = self.folder / "machines" / f"{name}.disk"
+        with path.open("wb") as file:
+            file.truncate(DISK_BYTES)
+        output(["mkfs.ext4", "-q", "-L", files.LABEL, str(path)], limit_s=MAKE_S)
+        shutil.copy(machines.OVMF_VARIABLES, self.folder / "machines" / f"{name}.vars")
+
     # --- the server ---------------------------------------------------------------------------------------------------------
 
     def serve(self) -> None:
@@ -132,6 +141,7 @@ class Lab:
         gateways = (self.folder / "boot" / "vms-gateways.ini").read_text()
         (manager / "vms.ini").write_text(files.vms_ini() + gateways)
         (manager / "triggers.d").mkdir(exist_ok=True)
+        shutil.copy(self.folder / "boot" / "triggers" / "hosts.ini", manager / "triggers.d")
         self.processes.start("vmbus", [*program("vmbus"), "--listen", f"{network.MANAGER}:{network.PORT}"], manager)
         self.processes.wait("the bus listens", lambda: re.search("listening on", self.processes.log("vmbus")), START_S)
         self.processes.start("vmmanager", [*program("vmmanager"), "--config", str(manager / "vmmanager.ini")], manager)

@@ -17,8 +17,6 @@ from provision import sshkeys
 from provision.cpio import archive
 from provision.tree import Tree
 
-HOST_KEY = "dropbear_ed25519_host_key"
-
 
 @dataclass(frozen=True, slots=True)
 class Share:
@@ -83,22 +81,13 @@ def layer(one: Machine, hosts: Iterable[Trusted]) -> Tree:
     (own,) = [each for each in everybody if each.name == one.name]
     tree.folder("root", 0o700)
     tree.folder("root/.ssh", 0o700)
-    tree.file(f"etc/dropbear/{HOST_KEY}", sshkeys.private_file(own.host_key), 0o600)
-    for name, content in ssh_files(own, everybody).items():
-        tree.file(f"root/.ssh/{name}", content, 0o600)
+    tree.file("etc/dropbear/dropbear_ed25519_host_key", sshkeys.private_file(own.host_key), 0o600)
+    tree.file("root/.ssh/id_dropbear", sshkeys.private_file(own.root_key), 0o600)
+    admitted = (sshkeys.public_line(each.root_key, f"root@{each.name}") for each in everybody)
+    known = (sshkeys.known_host(each.host_key, each.name, each.address) for each in everybody)
+    tree.file("root/.ssh/authorized_keys", "".join(f"{line}\n" for line in admitted), 0o600)
+    tree.file("root/.ssh/known_hosts", "".join(f"{line}\n" for line in known), 0o600)
     return tree
-
-
-def ssh_files(own: Trusted, everybody: Iterable[Trusted]) -> dict[str, bytes]:
-    """What root of `own` has in ~/.ssh to move domains to `everybody`, and to be moved domains to. `id_dropbear` is secret."""
-    hosts = list(everybody)
-    admitted = (sshkeys.public_line(each.root_key, f"root@{each.name}") for each in hosts)
-    known = (sshkeys.known_host(each.host_key, each.name, each.address) for each in hosts)
-    return {
-        "id_dropbear": sshkeys.private_file(own.root_key),
-        "authorized_keys": "".join(f"{line}\n" for line in admitted).encode(),
-        "known_hosts": "".join(f"{line}\n" for line in known).encode(),
-    }
 
 
 def write(archives: Iterable[Path], tree: Tree, path: Path) -> None:
