@@ -26,8 +26,8 @@ from xenlab.qemu import PROGRAM
 
 START_S = 60.0
 BUILD_S = 600.0
-DISK_BYTES = 16 * 1024 * 1024
 MAKE_S = 60.0
+DISK_BYTES = 16 * 1024 * 1024
 PREFIX = "vmherd-bootlab-"
 PROGRAMS = {
     PROGRAM: "qemu-system-x86",
@@ -96,14 +96,7 @@ class Lab:
             self.say(f"vmprovision {' '.join(words)}")
             self.provision(*words)
         for name in MACHINES:
-            self._disk(self.folder / "machines" / f"{name}.disk")
-            shutil.copy(machines.OVMF_VARIABLES, self.folder / "machines" / f"{name}.vars")
-
-    def _disk(self, path: Path) -> None:
-        """A machine's `state` device, empty."""
-        with path.open("wb") as file:
-            file.truncate(DISK_BYTES)
-        output(["mkfs.ext4", "-q", "-L", files.LABEL, str(path)], limit_s=MAKE_S)
+            self._disk(name)
 
     def provision(self, *words: str, limit_s: float = BUILD_S) -> str:
         """What vmprovision says. Raises Failed."""
@@ -126,6 +119,14 @@ class Lab:
         )
         return done.returncode, done.stdout + done.stderr
 
+    def _disk(self, name: str) -> None:
+        """For the machine's keys; with its firmware's variables beside it."""
+        path = self.folder / "machines" / f"{name}.disk"
+        with path.open("wb") as file:
+            file.truncate(DISK_BYTES)
+        output(["mkfs.ext4", "-q", "-L", files.LABEL, str(path)], limit_s=MAKE_S)
+        shutil.copy(machines.OVMF_VARIABLES, self.folder / "machines" / f"{name}.vars")
+
     # --- the server ---------------------------------------------------------------------------------------------------------
 
     def serve(self) -> None:
@@ -139,9 +140,8 @@ class Lab:
         (manager / "vmmanager.ini").write_text(files.manager_ini())
         gateways = (self.folder / "boot" / "vms-gateways.ini").read_text()
         (manager / "vms.ini").write_text(files.vms_ini() + gateways)
-        (manager / "triggers.d").mkdir(mode=0o700, exist_ok=True)
+        (manager / "triggers.d").mkdir(exist_ok=True)
         shutil.copy(self.folder / "boot" / "triggers" / "hosts.ini", manager / "triggers.d")
-        (manager / "triggers.d" / "hosts.ini").chmod(0o600)
         self.processes.start("vmbus", [*program("vmbus"), "--listen", f"{network.MANAGER}:{network.PORT}"], manager)
         self.processes.wait("the bus listens", lambda: re.search("listening on", self.processes.log("vmbus")), START_S)
         self.processes.start("vmmanager", [*program("vmmanager"), "--config", str(manager / "vmmanager.ini")], manager)
