@@ -198,10 +198,24 @@ def test_domains_may_be_handed_over_between_hosts_that_know_each_other_and_nothi
     assert pair.on("xen1", "vmherd-ssh", "trust", "xen2", keys["xen2"]).returncode == 0
     assert pair.on("xen1", *shell, "xl", "list", "-v").returncode != 0, "xen2 does not know xen1"
     assert pair.on("xen2", "vmherd-ssh", "trust", "xen1", keys["xen1"]).returncode == 0
-    for words in (("list", "-v"), ("migrate-receive", "-e"), ("restore", "/srv/shared/saves/web1.save")):
+    for words in (
+        ("list", "-v"),
+        ("migrate-receive", "-e"),
+        ("-t", "-vv", "migrate-receive"),
+        ("restore", "/srv/shared/saves/web1.save"),
+    ):
         done = pair.on("xen1", *shell, "xl", *words)
         assert (done.returncode, done.stdout) == (0, f"xl on xen2: {' '.join(words)}\n"), done.stderr
-    for wanted in ("cat /etc/passwd", "xl destroy web1", "xl list -v; id", "xl restore /x $(id)", ""):
+    for wanted in (
+        "cat /etc/passwd",
+        "xl destroy web1",
+        "xl -t destroy migrate-receive",
+        "xl list -v\nid",
+        "xl restore /x y",
+        "xl list -v; id",
+        "xl restore /x $(id)",
+        "",
+    ):
         refused = pair.on("xen1", *shell, wanted)
         assert refused.returncode == 1, wanted
         assert "a host may only have xl take in a domain here" in refused.stderr
