@@ -386,7 +386,7 @@ class Dispatch:
         """Orders that our predecessor noted: sent again under their execution ids, which run at most once."""
         for name, record in sorted(self._m.records.items()):
             if record.order is not None and name not in self._m.tasks.by_vm:
-                self._m.tasks.add(_resumed(name, record.order))
+                self._m.tasks.add(_resumed(record, record.order))
 
     def _send_resumed(self) -> None:
         now, clients = self._m.context.now.wall, self._m.context.farm.clients
@@ -399,10 +399,13 @@ class Dispatch:
                 self._send(task)
 
 
-def _resumed(name: str, order: Order) -> Task:
+def _resumed(record: Record, order: Order) -> Task:
+    """What nobody asked for stays so: when it fails it is tried again, and is no matter for an operator."""
+    automatic = order.by == NOBODY
     task = Task(
-        name, order.op, order.by, order.at, host=order.host, target=order.target, limit_s=order.limit_s,
+        record.name, order.op, order.by, order.at, host=order.host, target=order.target, limit_s=order.limit_s,
         parameters=order.parameters, id=order.id, text="ordered by an earlier leader, asked again", resumed=True,
+        automatic=automatic, rescues=automatic and bool(record.rescued),
     )  # fmt: skip
     task.move(Phase.NOTING)
     return task
