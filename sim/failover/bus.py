@@ -44,6 +44,7 @@ class Link:
     notice_s: float = 3.0  # the bus gives up a session whose link is cut for so long
     noticed_s: float = 6.0  # and the daemon does
     wants: bool = False  # its process lives: it connects whenever it can
+    gone: bool = False  # its machine is: nobody answers for a process that has ended
     address: str = ""  # of its session as the bus knows it
     believed: str = ""  # as the daemon knows it
     number: int = 0
@@ -76,7 +77,7 @@ class Bus:
 
     def connect(self, link: Link) -> None:
         """Its process lives."""
-        link.wants = True
+        link.wants, link.gone = True, False
         self._connect(link)
 
     def disconnect(self, link: Link) -> None:
@@ -91,7 +92,7 @@ class Bus:
 
     def vanish(self, link: Link) -> None:
         """Its machine is gone: nobody closes anything."""
-        link.wants, link.believed = False, ""
+        link.wants, link.gone, link.believed = False, True, ""
         link.number += 1
         link.held_up.clear()
         number = link.number
@@ -161,6 +162,8 @@ class Bus:
         link.out = link.in_ = True
         held_up, link.held_up = link.held_up, []
         held_down, link.held_down = link.held_down, []
+        if link.address and not link.believed and not link.gone:  # its process has ended: now the bus hears of it
+            self._drop(link)
         if not link.address:
             self._timeline.after(HOP_S, lambda: self._closed(link, "the bus has given us up"))
             self._connect_later(link)
