@@ -17,7 +17,7 @@ class Limits:
     warm: int = 1  # not retired when idle
     grow_after_s: float = 0.5  # jobs wait until every worker has been busy with its own for so long; then another is started
     idle_s: float = 120.0  # beyond `warm` an idle worker is retired after this
-    import_s: float = 30.0  # for one plugin module
+    import_s: float = 120.0  # for one plugin module; who is killed for being slow on a busy host only starts anew
     kill_s: float = 3.0  # a killed process that has not ended by then is abandoned
     hanging_max: int = 16
     jobs_max: int = 5000  # of one worker, so that what a plugin leaks stays bounded
