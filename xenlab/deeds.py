@@ -29,7 +29,7 @@ class Deeds:
         self._lab = lab
         self._head = HeadNode(lab)
         self._questions: dict[str, Callable[[str], str]] = {
-            "power": lambda host: f"{host} {'on' if lab.processes.is_up(host) else 'off'}",
+            "power": lambda host: f"{host} {'on' if lab.processes.runs(host) else 'off'}",
             "console": lab.console,
         }
         self._deeds: dict[str, Callable[[str], None]] = {
@@ -93,7 +93,7 @@ class Deeds:
     def _start(self, host: str) -> None:
         """The power is back, or the machine has reset itself: it boots anew. A manager: if it is down."""
         if host in self._lab.managers:
-            if not self._lab.processes.is_up(host):
+            if not self._lab.processes.runs(host):
                 self._lab.start_manager(host)
             return
         self._lab.processes.forget(host)

@@ -55,9 +55,6 @@ class Processes:
     def signal(self, name: str, number: signal.Signals) -> None:
         self._running[name].send_signal(number)
 
-    def is_up(self, name: str) -> bool:
-        return name in self._running and self._running[name].poll() is None
-
     def cpu_s(self, name: str) -> float:
         """Seconds of one core that it has used so far."""
         used = psutil.Process(self._running[name].pid).cpu_times()
