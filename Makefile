@@ -63,6 +63,7 @@ bench: venv
 	$(V)/python -m bench.placement
 	$(V)/python -m bench.vms
 	$(V)/python -m bench.environments
+	$(V)/python -m bench.storage
 
 # Figures from a real Xen in emulation; about ten minutes.
 bench-xen: venv
