@@ -21,18 +21,24 @@ class Machine:
     number: int
     profile: str
     uefi: bool = False
-    stick: bool = False  # its keys lie on a USB stick
+    disk: str = "virtio"  # what its keys lie on, of DISKS
 
     @property
     def mac(self) -> str:
         return f"52:54:00:4c:42:{self.number:02x}"
 
 
+DISKS = {
+    "virtio": ("virtio-blk-pci,drive=state",),
+    "sata": ("ahci,id=sata", "ide-hd,drive=state,bus=sata.0"),
+    "nvme": ("nvme,drive=state,serial=state",),
+    "usb": ("qemu-xhci", "usb-storage,drive=state"),
+}
 MACHINES = {
     "xen1": Machine(1, "ram"),
-    "xen2": Machine(2, "shared"),
-    "xen3": Machine(3, "ram", uefi=True),
-    "xen4": Machine(4, "layered", stick=True),
+    "xen2": Machine(2, "shared", disk="sata"),
+    "xen3": Machine(3, "ram", uefi=True, disk="nvme"),
+    "xen4": Machine(4, "layered", disk="usb"),
 }
 
 
@@ -50,8 +56,7 @@ def command(name: str, one: Machine, tap: str, folder: Path, sockets: Path) -> l
         "-chardev", f"socket,id=console,path={sockets}/{name}.console,server=on,wait=off,{log}",
         "-serial", "chardev:console",
         "-drive", f"if=none,id=state,format=raw,file={folder}/{name}.disk",
-        *(("-device", "qemu-xhci") if one.stick else ()),
-        "-device", f"{'usb-storage' if one.stick else 'virtio-blk-pci'},drive=state",
+        *(word for device in DISKS[one.disk] for word in ("-device", device)),
         "-netdev", f"tap,id=net,ifname={tap},script=no,downscript=no",
         "-device", f"virtio-net-pci,netdev=net,mac={one.mac},bootindex=0" + (",romfile=" if one.uefi else ""),
     ]  # fmt: skip
