@@ -14,12 +14,13 @@ from xenlab.scenario import ScenarioFault, head
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`fences`: with a fence device, by which a host may be switched off. `patient`: with longer times of [failover] than those
-    shipped. `memory_mib`: of each host."""
+    """`fences`: with a fence device, by which a host may be switched off. `disks`: with a share, and domains whose disks lie on it.
+    `patient`: with longer times of [failover] than those shipped. `memory_mib`: of each host."""
 
     hosts: int = 2
     managers: int = 1
     fences: bool = False
+    disks: bool = False
     patient: bool = False
     memory_mib: int = MEMORY_MIB
 
@@ -30,14 +31,14 @@ def wanted(path: Path, plain: Kind) -> Kind:
     for text in head(path, "lab"):
         word, _, number = text.partition("=")
         count = int(number) if number.isdecimal() else 0
-        if text in ("fences", "patient"):
+        if text in ("fences", "disks", "patient"):
             kind = replace(kind, **{text: True})
         elif word == "hosts" and 1 <= count <= network.HOSTS_MAX:
             kind = replace(kind, hosts=count)
         elif word == "managers" and 1 <= count <= MANAGERS_MAX:
             kind = replace(kind, managers=count)
         else:
-            known = "hosts=1..3, managers=1..3, fences, patient"
+            known = "hosts=1..3, managers=1..3, fences, disks, patient"
             raise ScenarioFault(f"{path.name}:1: there is no lab with {text}, only {known}")
     return kind
 

@@ -22,6 +22,7 @@ def story(folder: Path, name: str, text: str) -> Path:
         ("# A story.", Kind(hosts=3)),
         ("# lab: managers=3", Kind(hosts=3, managers=3)),
         ("# lab: fences hosts=1 patient", Kind(hosts=1, fences=True, patient=True)),
+        ("# lab: disks", Kind(hosts=3, disks=True)),
     ],
 )
 def test_a_scenario_says_what_its_lab_has(tmp_path: Path, first: str, kind: Kind) -> None:
