@@ -123,7 +123,7 @@ class Lab:
         self.say(f"the bus and {' and '.join(self.managers)} are up at {network.MANAGER}")
 
     def _manager_ini(self, name: str) -> str:
-        return files.manager_ini(name, self.managers, self.folder / "images", patient=self.kind.patient)
+        return files.manager_ini(name, self.managers, self.folder / "images", self.kind.lease_s)
 
     def start_manager(self, name: str) -> None:
         argv = [*program("vmmanager"), "--config", str(self.folder / name / "vmmanager.ini")]
