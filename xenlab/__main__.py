@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from provision.programs import NotToBeHad
-from xenlab import deaths, images, kinds, network, remote, scenario
+from xenlab import deaths, disks, images, kinds, network, remote, scenario
 from xenlab.commandline import INTERRUPTED, MISSING, interrupted_by_signals, say
 from xenlab.files import MANAGERS_MAX
 from xenlab.images import Images
@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--folder", type=Path, default=images.CACHE / "lab", help="of the lab's files and logs")
     made.add_argument("--release", default="", help="of Debian, for the images; default: this machine's")
     made.add_argument("--fences", action="store_true", help="with a fence device for every host")
+    made.add_argument("--disks", action="store_true", help="with a share, and domains whose disks lie on it")
     made.add_argument("--hosts", type=int, default=2, choices=range(1, network.HOSTS_MAX + 1))
     made.add_argument("--managers", type=int, default=1, choices=range(1, MANAGERS_MAX + 1))
     what = made.add_subparsers(dest="what", required=True)
@@ -73,9 +74,12 @@ def _do(options: argparse.Namespace) -> int:
         return 0
     interrupted_by_signals()
     built = images.build(say, options.release)
-    plain = Kind(options.hosts, options.managers, options.fences)
+    plain = Kind(options.hosts, options.managers, options.fences, options.disks)
     if options.what == "run":
         for kind, paths in kinds.grouped(options.scenarios or sorted(SCENARIOS.glob("*.txt")), plain).items():
+            if kind.disks and (why := disks.missing()):
+                say(f"skipped: {', '.join(path.name for path in paths)}: {why}")
+                continue
             with _lab(options, built, kind) as lab:
                 for path in paths:
                     scenario.play(path, lab.vmctl, say, lab.do)

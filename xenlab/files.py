@@ -55,7 +55,7 @@ grace = 5
 
 # of [failover], for a busy machine, on which an emulated `xl destroy` may take more than the 2.5 s that are shipped
 PATIENT = """\
-lease = 12s
+lease = {lease_s}s
 stop = 15s
 watchdog = 20s
 """
@@ -223,9 +223,10 @@ def manager_names(number: int) -> tuple[str, ...]:
     return tuple(f"mgr{each}" for each in range(1, number + 1))
 
 
-def manager_ini(name: str, managers: Iterable[str], images: Path, *, patient: bool) -> str:
+def manager_ini(name: str, managers: Iterable[str], images: Path, lease_s: int) -> str:
+    """`lease_s`: 0: the times of [failover] as they are shipped."""
     text = MANAGER_INI.format(name=name, managers=", ".join(managers), common=common(), images=images)
-    return text + (PATIENT if patient else "")
+    return text + (PATIENT.format(lease_s=lease_s) if lease_s else "")
 
 
 def fences_ini(agent: Path, sockets: Path) -> str:

@@ -13,6 +13,7 @@ from provision.apt import Apt
 from provision.debian import Linux
 from provision.dom0 import Dom0
 from provision.domu import DomU
+from provision.roots import NFS_MODULES
 from provision.store import Store
 from xenlab import network
 from xenlab.qemu import PROGRAM
@@ -23,6 +24,10 @@ CACHE = ROOT / ".cache" / "xenlab"
 
 @dataclass(frozen=True, slots=True)
 class Images:
+    """`apt`, `linux`: for what a lab builds besides."""
+
+    apt: Apt
+    linux: Linux
     dom0: Dom0
     tiny: DomU
     client: DomU
@@ -41,7 +46,13 @@ def build(say: Callable[[str], None], release: str = "", cache: Path = CACHE) ->
     apt, store = Apt(cache / "packages", release), Store(cache / "images")
     say(f"images of Debian {apt.release}, kept below {cache}")
     linux = Linux(apt)
-    built = Images(dom0s.build(apt, store, linux), domu.tiny(apt, store, linux), domu.client(apt, store, linux))
+    built = Images(
+        apt,
+        linux,
+        dom0s.build(apt, store, linux, more_modules=NFS_MODULES),
+        domu.tiny(apt, store, linux),
+        domu.client(apt, store, linux),
+    )
     for report in (built.dom0.report, built.tiny.report, built.client.report):
         for line in report.splitlines():
             if not line.startswith(" "):

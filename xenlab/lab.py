@@ -22,7 +22,7 @@ from demo.files import program
 from provision import machine
 from provision.domu import DomU
 from provision.machine import Trusted
-from xenlab import fence_qemu, files, network, remote
+from xenlab import disks, fence_qemu, files, network, remote
 from xenlab.beats import Beats
 from xenlab.deeds import Deeds
 from xenlab.images import Images
@@ -82,6 +82,8 @@ class Lab:
         network.make(len(self.names))
         self._folders()
         self._start_bus()
+        if self.kind.disks:
+            disks.serve(self)
         self._start_managers()
         self._write_machines()
         for name in self.names:
@@ -110,7 +112,7 @@ class Lab:
         for name in self.managers:
             own = self.folder / name
             (own / "triggers.d").mkdir(parents=True)
-            (own / "vms.ini").write_text(files.vms_ini())
+            (own / "vms.ini").write_text(files.vms_ini() + (disks.vms_ini() if self.kind.disks else ""))
             if self.kind.fences:
                 self._write_fences(own / "fences.ini")
             (own / "vmmanager.ini").write_text(self._manager_ini(name))
@@ -121,7 +123,7 @@ class Lab:
         self.say(f"the bus and {' and '.join(self.managers)} are up at {network.MANAGER}")
 
     def _manager_ini(self, name: str) -> str:
-        return files.manager_ini(name, self.managers, self.folder / "images", patient=self.kind.patient)
+        return files.manager_ini(name, self.managers, self.folder / "images", self.kind.lease_s)
 
     def start_manager(self, name: str) -> None:
         argv = [*program("vmmanager"), "--config", str(self.folder / name / "vmmanager.ini")]
@@ -144,6 +146,8 @@ class Lab:
         """The diskless domains, as anybody publishes an image. Raises Failed."""
         for name, built in (("tiny", self.images.tiny), ("guest", self.images.client)):
             self._image(name, built)
+        if self.kind.disks:
+            self._image("disk", disks.image(self))
 
     def _image(self, name: str, built: DomU) -> None:
         parts = ["--kernel", str(built.kernel), "--initrd", str(built.initrd)]
@@ -202,6 +206,8 @@ class Lab:
         except remote.Unanswered as fault:
             self.processes.check()
             raise Failed(f"{name}: {fault}") from None
+        if self.kind.disks:
+            disks.mount(self, name)
         self.say(f"{name} is up: {remote.run(agent, 'cut -d. -f1 /proc/uptime').output.strip()} s after its kernel started")
 
     def _wait_clients(self) -> None:

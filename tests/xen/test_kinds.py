@@ -21,7 +21,8 @@ def story(folder: Path, name: str, text: str) -> Path:
     [
         ("# A story.", Kind(hosts=3)),
         ("# lab: managers=3", Kind(hosts=3, managers=3)),
-        ("# lab: fences hosts=1 patient", Kind(hosts=1, fences=True, patient=True)),
+        ("# lab: fences hosts=1 lease=12", Kind(hosts=1, fences=True, lease_s=12)),
+        ("# lab: disks", Kind(hosts=3, disks=True)),
     ],
 )
 def test_a_scenario_says_what_its_lab_has(tmp_path: Path, first: str, kind: Kind) -> None:

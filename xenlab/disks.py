@@ -1,0 +1,107 @@
+"""Domains with disks on a share that all hosts have mounted: NFS, by ganesha beside the managers, in a lab with `disks`.
+
+vmherd itself knows of no share, only of the paths of disks.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from provision import domu
+from provision.domu import DomU, Kind
+from xenlab import files, network, remote
+from xenlab.processes import Failed
+
+if TYPE_CHECKING:
+    from xenlab.lab import Lab
+
+DISKS = {"disk1": 8, "disk2": 9}  # domain -> number of its address
+PLACE = "/srv/disks"
+DISK_BYTES = 32 << 20
+MODULES = ("xen-blkfront", "ext4")
+PROGRAMS = {"ganesha.nfsd": "nfs-ganesha, nfs-ganesha-vfs", "mkfs.ext4": "e2fsprogs"}
+START_S, MOUNT_S = 60.0, 120.0
+# sync: what a domain has written is at the server before it hears so, and so before another host opens the disk
+MOUNT = (
+    "grep -q ' {place} ' /proc/mounts && exit; modprobe -a nfs nfsv4; mkdir -p {place} && mount -i -t nfs4"
+    " -o rw,hard,sync,vers=4.1,proto=tcp,addr={server},clientaddr=0.0.0.0 {server}:/disks {place}"
+)
+GANESHA = """\
+NFS_CORE_PARAM {{ Plugins_Dir = "/usr/lib/x86_64-linux-gnu/ganesha"; Protocols = 4;
+  Enable_NLM = false; Enable_RQUOTA = false; }}
+NFSv4 {{ RecoveryBackend = "fs"; RecoveryRoot = "{recovery}"; Graceless = true; Only_Numeric_Owners = true; }}
+NFS_KRB5 {{ Active_krb5 = false; }}
+EXPORT {{
+  Export_Id = 1; Path = {folder}; Pseudo = /disks; Protocols = 4; Transports = TCP; SecType = sys;
+  Squash = No_Root_Squash; Access_Type = RW; FSAL {{ Name = VFS; }}
+}}
+"""
+VM = """\
+
+[{name}]
+memory = 96M
+image = disk
+protect = yes
+cmdline = "{words} host={name} ip4={address}/{bits} beat"
+[[networks]]
+eth0 = xenbr0
+[[disks]]
+xvda = {place}/{name}
+"""
+
+
+def missing() -> str:
+    """Why there can be no such share here; empty where there can."""
+    lacking = [f"{program} ({package})" for program, package in PROGRAMS.items() if not shutil.which(program)]
+    return f"missing: {', '.join(lacking)}" if lacking else ""
+
+
+def serve(lab: Lab) -> None:
+    """The share, with a new disk for each domain. Raises Failed."""
+    folder, recovery, config = (lab.folder / name for name in ("disks", "recovery", "ganesha.conf"))
+    folder.mkdir()
+    recovery.mkdir()
+    for name in DISKS:
+        _disk(folder / name)
+    config.write_text(GANESHA.format(folder=folder, recovery=recovery))
+    words = ["-F", "-f", str(config), "-L", str(lab.folder / "log" / "ganesha"), "-p", str(lab.folder / "ganesha.pid")]
+    lab.processes.start("nfs", ["ganesha.nfsd", *words, "-N", "EVENT"], lab.folder)
+
+
+def mount(lab: Lab, host: str) -> None:
+    """On a host that has just booted. Raises Failed."""
+    try:
+        remote.wait(lab.guests[host].agent, MOUNT.format(place=PLACE, server=network.MANAGER), MOUNT_S)
+    except remote.Unanswered as fault:
+        raise Failed(f"{host}: {PLACE}: {fault}") from None
+
+
+def image(lab: Lab) -> DomU:
+    """The domains' kernel and archive. Raises NotToBeHad."""
+    kind = Kind("disk", (), MODULES, start=(files.GUEST / "counter").read_bytes())
+    kernel, initrd, report = domu.made(lab.images.apt, lab.images.linux, kind)
+    folder = lab.folder / "disk-image"
+    folder.mkdir()
+    (folder / "kernel").write_bytes(kernel)
+    (folder / "initrd").write_bytes(initrd)
+    return DomU(folder / "kernel", folder / "initrd", report)
+
+
+def vms_ini() -> str:
+    return "".join(
+        VM.format(name=name, words=files.DOMAIN_WORDS, address=network.domain_address(number), bits=network.BITS, place=PLACE)
+        for name, number in DISKS.items()
+    )
+
+
+def _disk(path: Path) -> None:
+    """A new file system in a file."""
+    with path.open("wb") as file:
+        file.truncate(DISK_BYTES)
+    argv = ["mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", str(path)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=START_S)
+    if done.returncode:
+        raise Failed(f"mkfs.ext4: {done.stderr.strip()}")
