@@ -6,9 +6,10 @@ from pathlib import Path
 
 from bootlab.machines import MACHINES
 from xenlab import network
-from xenlab.files import common
+from xenlab.files import PATIENT, common
 
 MANAGER = "mgr1"
+LEASE_S = 12
 DOMAIN_WORDS = "console=hvc0 quiet mitigations=off"
 XEN_WORDS = "dom0_mem=640M,max:640M dom0_max_vcpus=1 no-real-mode spec-ctrl=no xpti=no ucode=no sched=credit watchdog=0"
 LABEL = "vmherd"  # of each machine's disk for its keys
@@ -69,12 +70,14 @@ MANAGER_INI = """\
 name = {name}
 grace = 1
 silent_after = 20
+stale_factor = 10
 refresh = 10
 request_timeout = 30
 {common}state = state
 run = run
 images = ../images
-"""
+[failover]
+{failover}"""
 
 VMS_INI = """\
 [web1]
@@ -111,7 +114,7 @@ def provision_ini() -> str:
 
 
 def manager_ini() -> str:
-    return MANAGER_INI.format(name=MANAGER, common=common())
+    return MANAGER_INI.format(name=MANAGER, common=common(), failover=PATIENT.format(lease_s=LEASE_S))
 
 
 def vms_ini() -> str:
