@@ -48,6 +48,7 @@ verify = no
 outside = lab
 address = {net}.9
 inside = physics
+memory = 96M
 [images]
 [[tiny]]
 """
@@ -125,5 +126,6 @@ def images_export(folder: Path, number: int) -> str:
     """The image repository beside the roots, for ganesha."""
     return (
         f"EXPORT {{\n  Export_Id = {number};\n  Path = {folder};\n  Pseudo = /images;\n  Protocols = 4;\n  Transports = TCP;\n"
-        "  SecType = sys;\n  Squash = No_Root_Squash;\n  Access_Type = RW;\n  FSAL { Name = VFS; }\n}\n"
+        "  SecType = sys;\n  Squash = No_Root_Squash;\n  Access_Type = RW;\n  FSAL { Name = VFS; }\n"
+        "  Attr_Expiration_Time = 5;\n}\n"  # by default it looks once a minute for what others, as vmprovision, have changed
     )
