@@ -48,7 +48,7 @@ verify = no
 outside = lab
 address = {net}.9
 inside = physics
-memory = 96M
+memory = 128M
 [images]
 [[tiny]]
 """
