@@ -48,7 +48,6 @@ verify = no
 outside = lab
 address = {net}.9
 inside = physics
-memory = 128M
 [images]
 [[tiny]]
 """
