@@ -142,8 +142,9 @@ class Watch:
     def _decide(self, verb: str, arguments: dict[str, Value]) -> None:
         """Each decision says which one it follows."""
         authority, after = self.reign.authority, self.heard
-        authority.told += 1
-        self.heard = (authority.epoch, authority.told)
+        if authority.epoch:  # else we lead no longer, and decide nothing
+            authority.told += 1
+            self.heard = (authority.epoch, authority.told)
         row = {"row": self._farm_row()} if verb == "lease-farm" else {}
         self._tell(verb, {**arguments, **row, "after": list(after), "heard": list(self.heard)})
 
