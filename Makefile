@@ -15,11 +15,15 @@ lint: venv
 	$(V)/ruff format --check .
 	$(V)/mypy
 
+# Four at a time, be it on two cores: most of the time tests wait for daemons. Each takes a run of neighbours, which share what was
+# made for a module, and then what the others have left.
+PYTEST := $(V)/pytest -n 4 --dist worksteal
+
 test: venv
-	$(V)/pytest -n 2
+	$(PYTEST)
 
 quick: venv
-	$(V)/pytest -n 2 -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 # A farm of real daemons in a temporary folder: shown and ended, or left running until Ctrl-C.
 demo: venv

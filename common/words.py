@@ -14,17 +14,20 @@ from common.leases import DRIFT_MAX, Terms, mute_s
 from common.protocol import Value
 
 EPOCH_MAX = 2**63 - 1
+FORGOT = EPOCH_MAX  # how much a reign has told, for all that a voter knows that was restarted
 
 
 @dataclass(frozen=True, slots=True)
 class Plea:
-    """`n` rises with each asking of one reign. `authority_s`, `drift`: by what the leader counts."""
+    """`n` rises with each asking of one reign. `authority_s`, `drift`: by what the leader counts. `told`: so many decisions on
+    hosts the reign has told the managers before."""
 
     epoch: int
     n: int
     authority_s: float
     drift: float
     over: bool = False  # the leader acts no more: its voters are free
+    told: int = 0
 
     def values(self) -> dict[str, Value]:
         return asdict(self)
@@ -32,9 +35,11 @@ class Plea:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self | None:
         epoch, n, authority_s, drift = (values.get(key) for key in ("epoch", "n", "authority_s", "drift"))
-        if not _count(epoch) or not _count(n) or not _number(authority_s, 3600.0) or not _number(drift, DRIFT_MAX):
+        told = values.get("told", 0)
+        if not all(map(_count, (epoch, n, told))) or not _number(authority_s, 3600.0) or not _number(drift, DRIFT_MAX):
             return None
-        return cls(int(epoch), int(n), float(authority_s), float(drift), values.get("over") is True)  # type: ignore[arg-type]
+        over = values.get("over") is True
+        return cls(int(epoch), int(n), float(authority_s), float(drift), over, int(told))  # type: ignore[arg-type]
 
     @property
     def mute_s(self) -> float:
@@ -44,31 +49,35 @@ class Plea:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """To the asking `n` of the reign `epoch`. `before`: the reign to which the voter gave its word before this one:
-    who led last knows which hosts are dead. With a refusal: the epoch above which the leader must rise, or 0."""
+    """To the asking `n` of the reign `epoch`. `before`: the reign to which the voter gave its word before this one, and that
+    decided something; `told`: so much of it the voter knows to have been told. Who has not heard that much does not know which
+    hosts are back. With a refusal `before` is the epoch above which the leader must rise, or 0."""
 
     epoch: int
     n: int
     before: int = 0
+    told: int = 0
 
     def values(self) -> dict[str, Value]:
         return asdict(self)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self | None:
-        numbers = [values.get(key) for key in ("epoch", "n", "before")]
-        return cls(*numbers) if all(_count(each) for each in numbers) else None  # type: ignore[arg-type]
+        numbers = [values.get("epoch"), values.get("n"), values.get("before"), values.get("told", 0)]
+        return cls(*numbers) if all(_count(each) for each in numbers) else None
 
 
 class Voter:
     """One manager, or the witness. `mute_s`: by the numbers of its own file, or the last ones told; `started`: its clock at its
-    start; `known`: the highest epoch it had known before, and `leader` whose it was; "": it does not know."""
+    start; `known`: the highest epoch it had known before, and `leader` whose it was; "": it does not know; `told`: how much it
+    knows that reign to have told."""
 
-    def __init__(self, started: float, mute_s: float, known: int = 0, leader: str = "") -> None:
+    def __init__(self, started: float, mute_s: float, known: int = 0, leader: str = "", told: int = FORGOT) -> None:
         self.mute_s = mute_s
         self._silent_until = started + mute_s
         self._known = known
-        self._before = known
+        self._told = told if known else 0
+        self._before = (known, self._told)
         self._leader = leader
         self._epoch = known
         self._given_until = float("-inf")
@@ -91,10 +100,13 @@ class Voter:
         if self._leader not in ("", leader) and now < self._given_until:  # safety: no two leaders at a time
             return f"it gave its word to {self._leader} (epoch {self._epoch}), for {self._given_until - now:.1f} s"
         if (self._leader, self._epoch) != (leader, plea.epoch):
-            self._before, self._leader, self._epoch = self._epoch, leader, plea.epoch
+            if self._told:  # a reign that has told nothing has decided nothing
+                self._before = (self._epoch, self._told)
+            self._leader, self._epoch, self._told = leader, plea.epoch, 0
+        self._told = plea.told if self._told == FORGOT else max(self._told, plea.told)
         self._known = plea.epoch
         self._given_until = max(self._given_until, now + plea.mute_s)
-        return Word(plea.epoch, plea.n, self._before)
+        return Word(plea.epoch, plea.n, *self._before)
 
     def freed(self, leader: str, epoch: int) -> None:
         """This leader acts no more, by its own word."""

@@ -11,7 +11,7 @@ import struct
 from nacl.signing import SigningKey
 
 KIND = b"ssh-ed25519"
-# the same stands in files/vmherd-ssh, which looks at what is asked for
+# the same stands in files/vmherd-ssh, which looks at what is asked for; a test sees to it
 ONLY_XL = 'command="/usr/sbin/vmherd-ssh in",no-pty,no-port-forwarding,no-agent-forwarding,no-X11-forwarding'
 
 

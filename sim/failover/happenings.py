@@ -192,7 +192,7 @@ def broken(world: World, name: str, *why: str) -> None:
 
 
 def pace(world: World, name: str, *words: str) -> None:
-    """How long the hypervisor of a host takes: start, stop, destroy, migrate, boot = seconds."""
+    """How long the hypervisor of a host takes: start, stop, destroy, migrate, save, boot = seconds."""
     for word in words:
         key, seconds = word.split("=")
         if not hasattr(_host(world, name).machine.pace, f"{key}_s"):

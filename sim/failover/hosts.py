@@ -16,7 +16,7 @@ from common.protocol import GROUP_CLIENTS
 from sim.failover.bus import Item, Letter, Link
 from sim.failover.clocks import HostClock
 from sim.failover.letters import Writer
-from sim.failover.machine import LIST_S, MIB, Machine
+from sim.failover.machine import COMMANDS, LIST_S, MIB, Machine
 from sim.failover.process import Process
 from vmclient.guard_book import Book
 from vmclient.guard_core import Guard
@@ -30,7 +30,6 @@ READ_S = 0.05
 WORD_S = 0.001  # between client and guard
 CLIENT_START_S = 1.0  # from the start of its process to its first word
 GUARD_START_S = 0.3
-COMMANDS = ("vm-start", "vm-stop", "vm-destroy", "vm-reboot", "vm-pause", "vm-unpause", "vm-migrate")
 QUIET = ("runner", "readers", "plugins", "bus", "keys")
 KEY = "00" * 32
 PROPERTIES = (

@@ -16,7 +16,7 @@ def operation(words: list[str]) -> tuple[str, dict[str, Any]]:
     match plain:
         case ["vm", "migrate", name, target]:
             return "vm-migrate", {"names": [name], "host": target}
-        case ["vm", what, *names] if what in ("start", "stop", "pause", "unpause", "reboot", "cancel"):
+        case ["vm", what, *names] if what in ("start", "stop", "pause", "unpause", "reboot", "save", "restore", "cancel"):
             return f"vm-{what}", {"names": names, **({"host": options["on"]} if "on" in options else {}), **switches}
         case ["host", "maintenance", name, on, *why]:
             return "host-maintenance", {"name": name, "on": on == "on", "why": " ".join(why)}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.leases import Terms, mute_s
-from common.words import Plea, Voter, Word
+from common.words import FORGOT, Plea, Voter, Word
 from vmmanager.failover.authority import Authority
 
 TERMS = Terms()
@@ -82,11 +82,11 @@ def test_a_voter_that_has_just_started_is_silent_as_long_as_a_word_of_its_may_ho
 
 def test_a_leader_that_gives_up_frees_its_voters_at_once() -> None:
     voter = Voter(0.0, 0.0)
-    voter.asked("m1", Plea(1, 1, TERMS.authority_s, TERMS.drift), 100.0)
+    voter.asked("m1", Plea(1, 1, TERMS.authority_s, TERMS.drift, told=3), 100.0)
     other = Plea(2, 1, TERMS.authority_s, TERMS.drift)
     assert isinstance(voter.asked("m2", other, 101.0), str)
     voter.freed("m1", 1)
-    assert voter.asked("m2", other, 101.0) == Word(2, 1, 1)
+    assert voter.asked("m2", other, 101.0) == Word(2, 1, 1, 3)
 
 
 def test_a_reign_that_is_over_gets_no_word() -> None:
@@ -95,7 +95,7 @@ def test_a_reign_that_is_over_gets_no_word() -> None:
     voter.heard_epoch(5)
     assert isinstance(voter.asked("m1", Plea(4, 1, TERMS.authority_s, TERMS.drift), 100.0), str)
     assert voter.rise_above == 5
-    assert voter.asked("m1", Plea(6, 2, TERMS.authority_s, TERMS.drift), 100.0) == Word(6, 2, 2)
+    assert voter.asked("m1", Plea(6, 2, TERMS.authority_s, TERMS.drift), 100.0) == Word(6, 2, 2, FORGOT)
 
 
 @pytest.mark.parametrize(("remembered", "others_word"), [("m1", False), ("m2", True), ("", False)])
@@ -104,7 +104,7 @@ def test_a_voter_that_was_restarted_gives_an_epoch_to_nobody_but_whose_it_is(rem
     voter = Voter(0.0, 0.0, 2, remembered)
     assert isinstance(voter.asked("m2", Plea(2, 1, TERMS.authority_s, TERMS.drift), 100.0), Word) is others_word
     assert voter.rise_above == (0 if others_word else 2)
-    assert voter.asked("m2", Plea(3, 2, TERMS.authority_s, TERMS.drift), 100.0) == Word(3, 2, 2)
+    assert voter.asked("m2", Plea(3, 2, TERMS.authority_s, TERMS.drift), 100.0) == Word(3, 2, 2, FORGOT)
 
 
 # --- any schedule -----------------------------------------------------------------------------------------------------------

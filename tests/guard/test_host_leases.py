@@ -10,7 +10,7 @@ from common.config.model import GuardConfig, HypervisorConfig
 from common.leases import Terms, mute_s
 from common.leasewords import LEASE, WORD, WORDS, Ask, Grant
 from common.protocol import ClbControl, Control, ExecErr, Execute, FetchProp, PropVal, Value
-from common.words import Plea, Word
+from common.words import FORGOT, Plea, Word
 from tests.client.driven import Driven
 from vmclient.events import (
     Abort,
@@ -324,7 +324,7 @@ def test_a_witness_gives_its_word_to_one_leader_at_a_time_and_to_none_at_first()
     assert (answer.verb, answer.ok) == (WORD, False)
     host.after(mute_s(TERMS))
     (answer,) = plea(host, 5, n=2)
-    assert Word.of(answer.values) == Word(5, 2, before=3)
+    assert Word.of(answer.values) == Word(5, 2, 3, FORGOT)
     (answer,) = plea(host, 6, sender="m2")
     assert answer.reason.startswith("it gave its word to m1 (epoch 5)")
     host.after(mute_s(TERMS))

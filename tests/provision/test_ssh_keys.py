@@ -15,7 +15,7 @@ import pytest
 
 from common.config.load import load_client, parse_triggers
 from common.config.model import ManagerConfig
-from provision import cpio, debian, project
+from provision import cpio, debian, project, sshkeys
 from provision.programs import NotToBeHad
 from provision.roots import Workshop
 from tests.provision.given import farm
@@ -40,6 +40,12 @@ mkdir dev/pts && mount -t devpts devpts dev/pts && mount -t proc proc proc && mo
 exec chroot . /etc/vmherd-image/services/sshd
 """
 XL = "#!/bin/sh\necho xl on $(cat /etc/hostname): $*\n"
+
+
+def test_a_key_that_is_laid_out_lets_in_what_a_key_that_a_host_is_told_lets_in() -> None:
+    """vmherd-ssh is shell, on a host without Python: what it writes before a key stands there a second time."""
+    script = (Path(sshkeys.__file__).parent / "files" / "vmherd-ssh").read_text()
+    assert re.findall(r"echo '(command=[^']*)'", script) == [sshkeys.ONLY_XL]
 
 
 # --- the rule ---------------------------------------------------------------------------------------------------------------

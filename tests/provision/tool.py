@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import resource
 import signal
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 from tests.provision.given import farm
+from vmprovision.__main__ import run
 
 ROOT = Path(__file__).resolve().parents[2]
 ASIDE = ".unfinished-"  # what is being written, and counts for nothing
@@ -38,7 +42,12 @@ class Tool:
         )
 
     def run(self, *words: str, code: int = 0, file_bytes_max: int = -1) -> str:
-        """What it says; `file_bytes_max`: as if the disk were full beyond that."""
+        """What it says; `file_bytes_max`: as if the disk were full beyond that. In this process, where it needs none of its
+        own: to start Python takes longer than what it does then."""
+        if not self.before and file_bytes_max < 0:
+            said, got = self._run_here(words)
+            assert got == code, said
+            return said
         process = self.start(*words, file_bytes_max=file_bytes_max)
         try:
             said, _ = process.communicate(timeout=100)
@@ -46,6 +55,16 @@ class Tool:
             process.kill()
         assert process.returncode == code, said
         return said
+
+    def _run_here(self, words: tuple[str, ...]) -> tuple[str, object]:
+        said = io.StringIO()
+        path = f"{self.folder / 'programs'}:{os.environ['PATH']}"
+        with chdir(ROOT), patch.dict(os.environ, PATH=path), redirect_stdout(said), redirect_stderr(said):
+            try:
+                code: object = run(["--file", str(self.ini), *words])
+            except SystemExit as end:
+                code = end.code
+        return said.getvalue(), code
 
     def build(self, *profiles: str) -> str:
         """Without GRUB, for which packages would be fetched."""

@@ -55,3 +55,17 @@ def test_what_a_host_had_before_it_came_back_is_no_second_domain() -> None:
     seen.look(farm, farm.clients, 3.0, late)
     assert not safety.awaits(record, seen)
     assert safety.not_there(record, seen, late) == ("", f"it may be on xen1, which cannot list its domains: {NOT_READ}")
+
+
+def test_a_vm_is_not_started_where_another_host_lists_it() -> None:
+    """Be its list as fresh as can be, and its record empty: nobody of ours has ordered it there."""
+    farm, seen = Farm(), Sightings()
+    for name, domains in (("xen1", []), ("xen2", [{"name": "web", "state": "running", "ours": True}])):
+        farm.clients[name] = Client(name, address=f"#1#{name}", status="connected", connected_at=NOW - 60)
+        farm.clients[name].properties[DOMAINS] = Property(Reading(name=DOMAINS, value=domains, ticks=10.0), NOW, ())
+        farm.hypervisors.add(name)
+    seen.look(farm, farm.clients, 3.0, NOW)
+    assert safety.may_not_arrive(Record("web"), "xen1", seen, NOW) == "xen2 lists it as running"
+    assert safety.may_not_arrive(Record("web"), "xen1", seen, NOW, leaving="xen2") == ""
+    assert safety.may_not_arrive(Record("web"), "xen2", seen, NOW) == "xen2 lists it as running"
+    assert safety.may_not_arrive(Record("db"), "xen1", seen, NOW) == ""

@@ -26,7 +26,8 @@ class Authority:
         self._sent: dict[int, float] = {}  # asking -> when
         self._given: dict[str, float] = {}  # voter -> when that was asked which it answered last
         self.refusals: dict[str, str] = {}  # voter -> why it gave no word
-        self.before = 0  # the reign before ours, as far as those know who gave their word
+        self.told = 0  # so many decisions on hosts we have told in this reign
+        self.before = (0, 0)  # the reign before ours, and how much it told, as far as those know who gave their word
         self._next_at = float("inf")
 
     @property
@@ -59,7 +60,7 @@ class Authority:
         """This manager leads, under a new epoch."""
         if epoch == self.epoch:
             return
-        self.epoch, self.before = epoch, 0
+        self.epoch, self.told, self.before = epoch, 0, (0, 0)
         self._sent.clear()
         self._given.clear()  # safety: a word is for one reign
         self.refusals.clear()
@@ -87,7 +88,7 @@ class Authority:
         return plea
 
     def _plea(self, epoch: int, *, over: bool = False) -> Plea:
-        return Plea(epoch, self._n, self._terms.authority_s, self._terms.drift, over)
+        return Plea(epoch, self._n, self._terms.authority_s, self._terms.drift, over, self.told)
 
     def answered(self, voter: str, word: Word | str) -> None:
         """Of a voter: its word, or why not."""
@@ -101,7 +102,7 @@ class Authority:
             return
         self.refusals.pop(voter, None)
         self._given[voter] = max(asked_at, self._given.get(voter, float("-inf")))
-        self.before = max(self.before, word.before)
+        self.before = max(self.before, (word.before, word.told))
 
     def next_wake(self) -> float:
         return self._next_at

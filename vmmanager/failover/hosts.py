@@ -94,6 +94,7 @@ class Host:
     lasts_until: float = float("-inf")  # about so long it holds what we granted last, as it counts
     lapsed: bool = True  # it held none when that was granted
     leased: bool = False  # has ever asked for a lease: it is one of those that can keep one
+    doubted: bool = False  # it may have got a storage or another watchdog that this leader was not told of
     watchdog_s: float = 0.0
     storage: bool = False
     proof: Proof = ""
@@ -131,7 +132,7 @@ class Host:
         return {
             "state": self.state if dead else "unknown", "watchdog_s": self.guard_s, "storage": self.storage,
             "proof": self.proof if dead else "", "proved_by": self.proved_by if dead else "", "epoch": self.epoch,
-            "claim": self.claim_last, "leased": self.leased,
+            "claim": self.claim_last, "leased": self.leased, "doubted": self.doubted,
         }  # fmt: skip
 
 
@@ -142,6 +143,7 @@ def host_of(name: str, row: dict[str, Any]) -> Host:
     host.watchdog_s = float(watchdog_s) if isinstance(watchdog_s, (int, float)) and watchdog_s > 0 else 0.0
     host.storage = row.get("storage") is True
     host.leased = row.get("leased") is True
+    host.doubted = row.get("doubted") is True
     host.epoch = epoch if isinstance(epoch, int) else 0
     host.claim_last = claim if isinstance(claim, int) else 0
     if row.get("state") in PROVED and proof in ("time", "said", "fence", "operator"):

@@ -25,6 +25,8 @@ NEVER = float("inf")
 
 def by_time(host: Host, terms: Terms, *, may_have: bool, trust: bool) -> ByTime:
     """`may_have`: a protected VM may run there. `trust`: a host without a watchdog is believed to stop in time."""
+    if host.doubted:  # safety: it may have got a storage, or a slower watchdog, while this leader was away
+        return ByTime(NEVER, "this leader was away, and it has not said since what storage and watchdog it has")
     if may_have and not trust and (why := _unwatched(host)):  # safety: a client that hangs cannot stop anything
         return ByTime(NEVER, why)
     stop_s = stopped_s(terms, host.watchdog_s)

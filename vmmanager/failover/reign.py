@@ -9,7 +9,7 @@ from common.config.model import ManagerConfig
 from common.leases import mute_s
 from common.leasewords import WORD, WORDS
 from common.protocol import GROUP_MANAGERS, ClbControl, Control
-from common.words import Plea, Voter, Word
+from common.words import FORGOT, Plea, Voter, Word
 from vmmanager.context import Context
 from vmmanager.failover.authority import Authority
 
@@ -37,9 +37,11 @@ class Reign:
         self.outbid: Callable[[int], None] = lambda epoch: None  # told an epoch above which we must rise; set by the owner
         self._silent_until = float("inf")  # a reign that has no authority by then says so, once
 
-    def loaded(self, epoch: int, leader: str) -> None:
-        """The highest epoch on our disk, and whose it is: to that reign we may have given our word."""
-        self.authority.voter = Voter(self._started, mute_s(self._c.config.failover.terms), epoch, leader)
+    def loaded(self, epoch: int, leader: str, heard: tuple[int, int]) -> None:
+        """The highest epoch on our disk, and whose it is: to that reign we may have given our word. `heard`: the last reign
+        whose decisions are on our disk, and how many; one of our own of which there is none there has decided nothing."""
+        told = heard[1] if heard[0] == epoch else 0 if leader == self._c.name else FORGOT
+        self.authority.voter = Voter(self._started, mute_s(self._c.config.failover.terms), epoch, leader, told)
 
     def look(self, epoch: int | None) -> None:
         """`epoch`: of the reign that this manager leads; None: it does not lead. Asks for words, and sees what came of it."""

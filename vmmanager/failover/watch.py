@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from operator import gt
+from typing import Any, Literal
 
-from common.leases import Terms, lease_over_s
+from common.leases import Terms, lease_over_s, restart_after_grant_s
 from common.leasewords import LEASE, Ask, Grant, terms_of
 from common.protocol import GROUP_CLIENTS, Control, Value
 from vmmanager.context import Context
@@ -25,7 +26,7 @@ from vmmanager.failover.restraint import LATE_BEATS, Restraint
 
 SILENT_BEATS = 3
 TABLE = "lease"
-FARM_ROW = ("fact", "failover")
+FARM_ROW: tuple[Literal["fact"], str] = ("fact", "failover")
 TOKEN = "lease:"
 JUDGE_S, JUDGE_BEATS = 0.5, 0.25  # all hosts are looked at so often, whichever is sooner
 INVITE_S = 60.0  # a host with a hypervisor that asks for no lease is told the terms so often
@@ -48,7 +49,8 @@ class Watch:
         self.since = NEVER  # monotonic: since when this manager acts
         self.started = context.now.mono
         self.unheard: set[str] = set()  # hosts that may have what the leader before ordered, and could not tell
-        self.heard_reign = 0  # whose decisions we know
+        self.heard = (0, 0)  # the reign whose decisions we know, and how many of them
+        self.doubt = False  # the reign before may have told something that we have not heard
         self._reigned = 0  # the last reign of our own
         self._judge_at = -NEVER
         self._invited: dict[str, float] = {}
@@ -84,8 +86,8 @@ class Watch:
             self.proved(key)
             return
         self.restraint.restore(value)
-        epoch, terms = value.get("epoch"), terms_of(value.get("terms"))
-        self.heard_reign = max(self.heard_reign, epoch if isinstance(epoch, int) else 0)
+        terms = terms_of(value.get("terms"))
+        self.heard, self.doubt = _pair([value.get("epoch"), value.get("told")]), value.get("doubt") is True
         if terms is not None and terms != self.leases.terms:
             self.leases.told(terms)
 
@@ -95,7 +97,10 @@ class Watch:
         return [*hosts, (*FARM_ROW, self._farm_row())]
 
     def _farm_row(self) -> dict[str, Value]:
-        return {**self.restraint.row(), "epoch": self.heard_reign, "terms": asdict(self.leases.terms)}
+        epoch, told = self.heard
+        return {
+            **self.restraint.row(), "epoch": epoch, "told": told, "doubt": self.doubt, "terms": asdict(self.leases.terms),
+        }  # fmt: skip
 
     def told(self, rows: list[Row]) -> None:
         """The leader's rows take the place of ours."""
@@ -106,15 +111,21 @@ class Watch:
             self._keep(table, key, value)
 
     def decided(self, verb: str, arguments: dict[str, Value], *, own: bool) -> None:
-        """A change of the leader's, as every manager hears it; our own is in force already."""
+        """A change of the leader's, as every manager hears it; our own is in force already. Who has heard the one before has
+        heard all up to it: whoever was away has not, until a leader tells it the whole state."""
         name, row, token = arguments.get("name"), arguments.get("row"), str(arguments.get("token") or "")
         if not isinstance(name, str) or not isinstance(row, dict):
             return
         table, key = (TABLE, name) if verb == "lease-host" else FARM_ROW
+        heard, is_next = _pair(arguments.get("heard")), _pair(arguments.get("after")) == self.heard
         if own:
             self.context.out.append(Persist(table, key, row, token))  # type: ignore[arg-type]
         else:
+            before = self.heard
             self._keep(table, key, row)
+            self.heard = heard = heard if is_next else before
+        if table == TABLE or not own:
+            self.context.out.append(Persist(*FARM_ROW, {**self._farm_row(), "epoch": heard[0], "told": heard[1]}))
 
     def _keep(self, table: str, key: str, row: dict[str, Value]) -> None:
         self.restore(table, key, row)
@@ -122,11 +133,20 @@ class Watch:
 
     def host_changed(self, host: Host) -> str:
         token = f"{TOKEN}{self.context.next_id()}"
-        self._tell("lease-host", {"name": host.name, "row": host.row(), "token": token})
+        self._decide("lease-host", {"name": host.name, "row": host.row(), "token": token})
         return token
 
     def farm_changed(self, token: str = "") -> None:
-        self._tell("lease-farm", {"name": "failover", "row": self._farm_row(), "token": token})
+        self._decide("lease-farm", {"name": "failover", "token": token})
+
+    def _decide(self, verb: str, arguments: dict[str, Value]) -> None:
+        """Each decision says which one it follows."""
+        authority, after = self.reign.authority, self.heard
+        if authority.epoch:  # else we lead no longer, and decide nothing
+            authority.told += 1
+            self.heard = (authority.epoch, authority.told)
+        row = {"row": self._farm_row()} if verb == "lease-farm" else {}
+        self._tell(verb, {**arguments, **row, "after": list(after), "heard": list(self.heard)})
 
     def stored(self, token: str, error: str) -> None:
         """safety: a host that was dead gets a lease only when the disk and the other managers know that it is back."""
@@ -142,13 +162,14 @@ class Watch:
         """This manager acts from now on. safety: whoever led before may have granted until now, and more than we know."""
         now, authority = self.now, self.reign.authority
         is_same = authority.epoch == self._reigned
-        knows_dead = is_same or authority.alone or authority.before <= self.heard_reign
+        knows_all = is_same or authority.alone or authority.before <= self.heard
         self.since, self._reigned = now, authority.epoch
-        self.heard_reign = max(self.heard_reign, authority.epoch)
+        self.doubt = not authority.alone and (self.doubt or not knows_all)
         self.unheard.clear()
         for host in self.hosts.values():
-            if host.state in PROVED and knows_dead:
+            if host.state in PROVED and knows_all:
                 continue
+            host.doubted = host.leased and (host.doubted or not knows_all)  # safety: it may have got what we do not know of
             if host.leased:
                 self.unheard.add(host.name)
             if host.state != "unknown":
@@ -186,17 +207,17 @@ class Watch:
         if ask is None:
             return
         known = self.hosts.get(name)
-        before = (known.guard_s, known.storage, known.leased) if known else (0.0, False, False)
+        before = (known.guard_s, known.storage, known.leased, known.doubted) if known else (0.0, False, False, False)
         host = self.leases.asked(name, ask, self.now)
         if self.acting:
-            if host.over_at == NEVER:  # safety: the leader before may have granted it a lease that we do not know of
-                host.over_at = self.since + lease_over_s(self.terms)
+            if host.over_at == NEVER:  # nobody knew it here
+                host.over_at = self.since + lease_over_s(self.terms)  # safety: the leader before may have granted it a lease
+            host.doubted = host.doubted and host.ask is not ask
             self._heard(host)
-            if (host.guard_s, host.storage, host.leased) != before:
+            now = (host.guard_s, host.storage, host.leased)
+            if (*now, host.doubted) != before:
                 token = self.host_changed(host)
-                if (
-                    host.guard_s > before[0] or host.storage > before[1]
-                ):  # safety: it may run longer, which the next leader must know
+                if any(map(gt, now, before)):  # safety: it may run where, or longer than, the next leader must know
                     host.noting = token
 
     def _heard(self, host: Host) -> None:
@@ -242,10 +263,18 @@ class Watch:
                 self._judge(host)
             self._invite()
         self.claiming.look()
+        self._settle()
         if grant := self.leases.grant(self.now, self._may_be_granted, self.names):
             self._send(grant)
             if any(self.hosts[name].lapsed for name in grant.hosts):
                 self.renewed()
+
+    def _settle(self) -> None:
+        """A host that is not known here runs nothing protected any more, or is known by its beat on the storage."""
+        is_over = self.now >= self.since + restart_after_grant_s(self.terms, 0.0)
+        if self.doubt and is_over and (not self.context.config.failover.storage or self.claiming.seen.readable(self.now)):
+            self.doubt = False
+            self.farm_changed()
 
     def _may_be_granted(self, host: Host) -> bool:
         """safety: only to whom nothing stands against."""
@@ -364,3 +393,10 @@ class Watch:
         if not self.acting:
             return NEVER
         return min(self.leases.next_wake(), self.claiming.next_wake(), self._judge_at if self.hosts else NEVER)
+
+
+def _pair(value: Value) -> tuple[int, int]:
+    """A reign, and so many of its decisions."""
+    numbers = value if isinstance(value, list) and len(value) == 2 else [0, 0]
+    epoch, told = (each if isinstance(each, int) else 0 for each in numbers)
+    return epoch, told
