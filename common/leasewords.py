@@ -7,7 +7,7 @@ What is not understood gives None: a message that is half understood grants noth
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from math import isfinite
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from common.protocol import Value, valid_name
 LEASE, WORDS, WORD = "lease", "words", "word"
 NAMES_MAX = 1_000  # protected VMs of one host
 HOSTS_MAX = 10_000  # in one grant
+_TERMS = tuple(each.name for each in fields(Terms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,10 @@ class Ask:
     stopped: int = 0  # the claim that it has obeyed: all that was protected is destroyed
 
     def values(self) -> dict[str, Value]:
-        return {**asdict(self), "protected": list(self.protected)}
+        return {
+            "n": self.n, "boot_id": self.boot_id, "protected": list(self.protected), "watchdog_s": self.watchdog_s,
+            "armed": self.armed, "storage": self.storage, "stopped": self.stopped,
+        }  # fmt: skip
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self | None:
@@ -53,7 +57,8 @@ class Grant:
 
     def values(self) -> dict[str, Value]:
         protected: dict[str, Value] = {host: list(names) for host, names in self.protected.items()}
-        return {"terms": asdict(self.terms), "grants": dict(self.hosts), "protected": protected}
+        terms: dict[str, Value] = {name: getattr(self.terms, name) for name in _TERMS}
+        return {"terms": terms, "grants": dict(self.hosts), "protected": protected}
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self | None:
@@ -72,7 +77,7 @@ def terms_of(values: Any) -> Terms | None:
     """safety: numbers that break the argument are none."""
     if not isinstance(values, dict):
         return None
-    numbers = {each.name: _seconds(values.get(each.name)) for each in fields(Terms)}
+    numbers = {name: _seconds(values.get(name)) for name in _TERMS}
     if any(number is None for number in numbers.values()):
         return None
     terms = Terms(**numbers)  # type: ignore[arg-type]

@@ -171,15 +171,23 @@ def kind(message: Message) -> str:
 
 def encode(message: Message) -> bytes:
     """Raises ProtocolError when the other side would not take it: too large, too deep, or what msgpack cannot carry."""
+    return _carried(message)[0]
+
+
+def carried(message: Message) -> Message:
+    """As the other side has it. Raises ProtocolError like `encode`."""
+    return _carried(message)[1]
+
+
+def _carried(message: Message) -> tuple[bytes, Message]:
     try:
         data = _encoder.encode(message)
     except (TypeError, ValueError, OverflowError, RecursionError) as fault:
         raise ProtocolError(f"cannot encode {kind(message)}: {_short(fault)}") from None
     try:
-        decode(data)
+        return data, decode(data)
     except ProtocolError as fault:
         raise ProtocolError(f"cannot encode {kind(message)}: {fault}") from None
-    return data
 
 
 def decode(data: bytes) -> Message:

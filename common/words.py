@@ -6,7 +6,7 @@ A leader asks by CONTROL `words` (Plea), a voter answers by CLB_CONTROL `word` (
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Self
 
@@ -30,7 +30,9 @@ class Plea:
     told: int = 0
 
     def values(self) -> dict[str, Value]:
-        return asdict(self)
+        return {
+            "epoch": self.epoch, "n": self.n, "authority_s": self.authority_s, "drift": self.drift, "over": self.over,
+        }  # fmt: skip
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self | None:
@@ -59,7 +61,7 @@ class Word:
     told: int = 0
 
     def values(self) -> dict[str, Value]:
-        return asdict(self)
+        return {"epoch": self.epoch, "n": self.n, "before": self.before}
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self | None:

@@ -290,6 +290,8 @@ class Executions:
 
     def next_due(self) -> float:
         """When the first queued one expires, or progress that waits is to be told."""
+        if not self._open:
+            return float("inf")
         queued = (one.expires_mono for one in self._open.values() if one.state is State.QUEUED)
         guarding = (one.guard_by for one in self._open.values() if one.state is State.GUARDING)
         return min((*queued, *guarding, *(one.tell_mono for one in self._untold())), default=float("inf"))

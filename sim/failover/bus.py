@@ -16,6 +16,7 @@ from sim.failover.timeline import Timeline
 
 HOP_S = 0.001
 RECONNECT_S = 0.3
+NOTICE_S = 3.0
 Item = Opened | Closed | View | Delivery
 
 
@@ -41,8 +42,6 @@ class Link:
     out: bool = True
     in_: bool = True
     side: int = 0
-    notice_s: float = 3.0  # the bus gives up a session whose link is cut for so long
-    noticed_s: float = 6.0  # and the daemon does
     wants: bool = False  # its process lives: it connects whenever it can
     gone: bool = False  # its machine is: nobody answers for a process that has ended
     address: str = ""  # of its session as the bus knows it
@@ -60,8 +59,11 @@ class Link:
 
 
 class Bus:
-    def __init__(self, timeline: Timeline) -> None:
+    """`notice_s`: it gives up a session whose link is cut for so long; the daemon does after twice that."""
+
+    def __init__(self, timeline: Timeline, notice_s: float = NOTICE_S) -> None:
         self._timeline = timeline
+        self._notice_s = notice_s
         self.links: dict[str, Link] = {}
         self.running = True
         self._sessions: dict[str, Link] = {}  # address -> link
@@ -96,7 +98,7 @@ class Bus:
         link.number += 1
         link.held_up.clear()
         number = link.number
-        self._timeline.after(link.notice_s, lambda: self._drop(link) if link.address and link.number == number else None)
+        self._timeline.after(self._notice_s, lambda: self._drop(link) if link.address and link.number == number else None)
 
     def _connect(self, link: Link) -> None:
         if not link.wants or link.believed or not self.running or not link.whole:
@@ -154,8 +156,8 @@ class Bus:
             if not link.whole and (link.number, link.cuts) == (number, cuts):
                 self._closed(link, "nothing is heard of the bus")
 
-        self._timeline.after(link.notice_s, bus_side)
-        self._timeline.after(link.noticed_s, daemon_side)
+        self._timeline.after(self._notice_s, bus_side)
+        self._timeline.after(2 * self._notice_s, daemon_side)
 
     def heal(self, name: str) -> None:
         link = self.links[name]

@@ -99,12 +99,7 @@ class ClientDaemon(Process):
 
     def put(self, event: Any) -> None:
         """What the face does before the core sees it."""
-        if isinstance(event, Letter):
-            super().put(event)
-        elif isinstance(event, (Opened, Closed)):
-            super().put(events.BusChanged(event))
-        else:
-            super().put(event)
+        super().put(events.BusChanged(event) if type(event) in (Opened, Closed) else event)
 
     def _take(self, event: Any) -> None:
         if type(event) is Letter:

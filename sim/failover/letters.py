@@ -19,5 +19,5 @@ class Writer:
         self, message: Message, to: tuple[str, ...], now: float, ttl_s: float, in_reply_to: int, epoch: int, id: int
     ) -> Envelope:
         self._last_id = max(self._last_id + 1, int(now * 1e9))
-        whole = protocol.decode(protocol.encode(message))
+        whole = protocol.carried(message)
         return Envelope(self._name, self._role, id or self._last_id, to, in_reply_to, now, ttl_s, epoch, whole)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import vmmanager.events as events
-from common.bus.contract import Delivery
+from common.bus.contract import Closed, Opened, View
 from common.config.model import ManagerConfig
 from common.core import Moment
 from common.envelope import Opener, Rejected
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DISK_S = 0.005
 KEY = "11" * 32
 QUIET = ("bus", "keys", "plugins")
+BUS_NEWS = (Opened, Closed, View)
 OF_LEADERS = ("clients", "vms")  # standbys say the same
 
 
@@ -84,7 +85,7 @@ class ManagerDaemon(Process):
             except Rejected:
                 return
             event = events.Arrived(envelope, event.sender)
-        elif isinstance(event, Item) and not isinstance(event, Delivery):
+        elif type(event) in BUS_NEWS:
             event = events.BusChanged(event)
         super()._take(event)
 

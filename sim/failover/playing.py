@@ -9,7 +9,7 @@ from sim.failover.schedules import Schedule
 from sim.failover.story import Story
 
 CALM_S = 60.0  # after the last fault all that was not stopped runs within that; in the farms of chaos a machine boots in 5 s
-LOOK_S = 5.0
+LOOK_S = 2.0
 OPERATOR_S = 30.0  # what was stopped, or had failed, an operator starts; it runs within that
 
 
@@ -33,14 +33,24 @@ class Outcome:
 
 
 def play(wanted: Schedule) -> Outcome:
+    return storm(stand(wanted.plan), wanted.steps)
+
+
+def stand(plan: tuple[str, ...]) -> Story:
+    """A farm that stands; no fault has come yet."""
     story = Story(silent=True)
-    for line in wanted.plan:
+    for line in plan:
         story.run(line, [])
-    world = story.begin()
-    for host in world.hosts.values():
+    for host in story.begin().hosts.values():
         host.machine.pace.boot_s = 5.0
     story.run("ready 12", [])
-    for line in wanted.steps:
+    return story
+
+
+def storm(story: Story, steps: tuple[str, ...]) -> Outcome:
+    """The steps, and a calm end, on a farm that stands."""
+    world = story.begin()
+    for line in steps:
         story.run(line, [])
         if world.faults:
             return Outcome(tuple(world.faults), ())
@@ -53,7 +63,7 @@ def calm(story: Story) -> tuple[str, ...]:
     world = story.begin()
     heal_all(world)
     for line in ("vmctl ha arm", "vmctl ha confirm", *(f"vmctl host maintenance {host} off" for host in world.hosts)):
-        world.wait(1.0)
+        world.wait(0.5)
         story.run(line, [])
     missing = _until_all_run(story, CALM_S)
     excused = {name for name in missing if story.excused(name)}
@@ -61,7 +71,7 @@ def calm(story: Story) -> tuple[str, ...]:
         return tuple(f"{name} does not run: {story.state(name)}" for name in missing if name not in excused)
     for _ in range(3):
         if missing and not world.faults:
-            world.wait(LOOK_S * 2)  # a person does not try again at once
+            world.wait(10.0)  # a person does not try again at once
             story.run(f"vmctl vm start {' '.join(missing)}", [])
             missing = _until_all_run(story, OPERATOR_S)
     return tuple(f"{name} does not run, though an operator starts it: {story.state(name)}" for name in missing)

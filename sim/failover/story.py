@@ -141,6 +141,11 @@ class Story:
         """Without words: there is a shared storage. With words it is something that happens."""
         self.plan.storage = True
 
+    def _bus(self, words: list[str]) -> None:
+        """bus notice=SECONDS: until it gives up a session whose link is cut."""
+        _, options = _split(words)
+        self.plan.notice_s = float(options["notice"])
+
     def _fence(self, words: list[str]) -> None:
         """fence NAME HOST ... [timeout=SECONDS]; the order is the order of levels."""
         (name, *hosts), options = _split(words)
@@ -247,7 +252,7 @@ def _words(value: Any) -> str:
 
 DECLARES: dict[str, Callable[[Story, list[str]], None]] = {
     "hosts": Story._hosts, "managers": Story._managers, "witness": Story._witness, "vm": Story._vm, "shared": Story._storage,
-    "fence": Story._fence, "settings": Story._settings,
+    "bus": Story._bus, "fence": Story._fence, "settings": Story._settings,
 }  # fmt: skip
 ASKS: dict[str, Callable[[Story, list[str]], None]] = {
     "wait": Story._wait, "ready": Story._ready, "where": Story._where, "vmctl": Story._vmctl, "settle": Story._settle,

@@ -11,7 +11,7 @@ from common.config.model import FailoverConfig, FenceConfig, ManagerConfig, VmCo
 from common.envelope import Role
 from common.leasewords import LEASE
 from common.protocol import Control, Execute, Message
-from sim.failover.bus import Bus
+from sim.failover.bus import NOTICE_S, Bus
 from sim.failover.hosts import HostBox
 from sim.failover.machine import MIB, Machine
 from sim.failover.managers import ManagerDaemon
@@ -33,6 +33,7 @@ class Plan:
     witness: str = ""
     vms: tuple[VmConfig, ...] = ()
     storage: bool = False
+    notice_s: float = NOTICE_S  # of the bus
     fences: tuple[FenceConfig, ...] = ()
     failover: dict[str, Any] = field(default_factory=dict)  # fields of FailoverConfig
     orders: VmsConfig = field(default_factory=VmsConfig)
@@ -51,7 +52,7 @@ class World:
         self.plan = plan
         self._log = log
         self.timeline = Timeline()
-        self.bus = Bus(self.timeline)
+        self.bus = Bus(self.timeline, plan.notice_s)
         self.storage = Storage(self.timeline)
         self.has_storage = plan.storage
         self.truth = Truth(self.log, frozenset(each.name for each in plan.vms if each.protect))

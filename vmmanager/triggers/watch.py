@@ -51,6 +51,8 @@ class Watch:
         board = self._board
         effects = self._end_silences()
         self._members(changed, effects)
+        if not board.order and not board.look_again:
+            return effects
         self._add(board.agenda.woken_by(changed, board.farm), True)
         self._add(board.agenda.ringing(board.now.mono), False)
         self._tick()
