@@ -243,6 +243,16 @@ def test_a_halted_guest_that_xl_is_still_clearing_away_is_waited_for(xen: Xen) -
     assert [call for call in xen.calls() if not call.startswith("list")] == ["shutdown -F mail1"]
 
 
+def test_a_destroy_that_complains_has_failed_where_the_domain_is_still_there(xen: Xen) -> None:
+    """Seen on a slow host, of a domain that its watcher was taking down as well."""
+    xen.answer("destroy", "script: Could not find bridge, and none was specified", status="1")
+    xen.answer("list", HALTED, EMPTY)
+    xen.one.destroy("mail1", limit_s=10)
+    xen.answer("list", HALTED)
+    with pytest.raises(hv.HypervisorError, match="Could not find bridge"):
+        xen.one.destroy("mail1", limit_s=10)
+
+
 def test_a_guest_that_does_not_listen_is_destroyed_only_where_asked(xen: Xen) -> None:
     xen.answer("list", MINE)
     with pytest.raises(hv.TimedOut, match="did not shut down within 3 s"):
