@@ -15,9 +15,8 @@ lint: venv
 	$(V)/ruff format --check .
 	$(V)/mypy
 
-# Four at a time, be it on two cores: most of the time tests wait for daemons. Each takes a run of neighbours, which share what was
-# made for a module, and then what the others have left.
-PYTEST := $(V)/pytest -n 4 --dist worksteal
+# Each worker takes a run of neighbours, which share what was made for a module, and then what the other has left.
+PYTEST := $(V)/pytest -n 2 --dist worksteal
 
 test: venv
 	$(PYTEST)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bootlab.lab import Lab
 
 PENDING = "pending"
+UPDATE_S = 3600.0
 BROKEN = "etc/vmherd-image/services/vmclient"
 SILENT = " is silent"  # provision/files/domu-init
 
@@ -164,7 +165,7 @@ class Deeds:
 
     def _vmprovision(self, *words: str) -> tuple[int, str]:
         began = time.monotonic()
-        done = self._lab.provisioned(*words)
+        done = self._lab.provisioned(*words, limit_s=UPDATE_S)
         self._lab.figures[f"vmprovision {' '.join(words)}"] = round(time.monotonic() - began, 1)
         return done
 
