@@ -14,7 +14,7 @@ TIMES = 8
 
 
 def test_a_restart_that_was_begun_outlives_the_program_that_began_it(tmp_path: Path) -> None:
-    """vmclient kills what is left of a program when it ends: that came first, one time in four, and the host never restarted."""
+    """vmclient kills what is left of a program when it ends: that came first one time in four, and the host never restarted."""
     told = tmp_path / "told"
     for name, body in (("busybox", f'echo "$*" >{told}'), ("sync", ":"), ("sleep", ":")):
         path = tmp_path / name
