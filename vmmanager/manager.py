@@ -373,6 +373,7 @@ class Manager:
         if change:
             self.context.farm.changed.add(("view",))
         if change == "won":
+            self.peers.give_up_sync()
             self.peers.mark("")
             self._fill()  # a firing is resumed when those whom it asks are known
         elif change == "lost":

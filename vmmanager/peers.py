@@ -78,12 +78,12 @@ class Peers:
         self.names[self._c.address] = self._c.name
         self._tell_farm()
         if self._sync and self._sync.leader not in self._c.farm.managers:
-            self._give_up_sync()
+            self.give_up_sync()
 
     def disconnected(self) -> None:
         self._members, self.names = (), {}
         self._marks.clear()
-        self._give_up_sync()
+        self.give_up_sync()
         self._tell_farm()
 
     def introduced(self, name: str, address: str, answer: bool) -> bool:
@@ -135,7 +135,7 @@ class Peers:
                 self._marks.discard(mark)
                 self._tell_rows(mark, str(arguments.get("for")))
             elif concerns_us and isinstance(mark, int):
-                self._give_up_sync()
+                self.give_up_sync()
                 self._sync = _Sync(mark, sender)
         elif verb == "state":
             if concerns_us and self._sync and self._sync.mark == mark:
@@ -159,11 +159,11 @@ class Peers:
     def _keep_back(self, sync: _Sync, sender: str, verb: str, arguments: dict[str, Value]) -> None:
         sync.kept_back.append((sender, verb, arguments))
         if len(sync.kept_back) > KEPT_BACK_MAX:
-            self._give_up_sync()
+            self.give_up_sync()
             self.greet()
 
-    def _give_up_sync(self) -> None:
-        """The leader died before it had told all: what came after the mark holds all the same."""
+    def give_up_sync(self) -> None:
+        """The leader died, or we lead, before it had told all: what came after the mark holds all the same."""
         sync, self._sync = self._sync, None
         if sync:
             for sender, verb, arguments in sync.kept_back:
