@@ -52,9 +52,11 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     with _lab(options) as lab:
-        for path in options.scenarios or sorted(SCENARIOS.glob("*.txt")):
-            scenario.play(path, lab.vmctl, say, lab.do)
-        (lab.folder / "figures.json").write_text(json.dumps(lab.figures, indent=1) + "\n")
+        try:
+            for path in options.scenarios or sorted(SCENARIOS.glob("*.txt")):
+                scenario.play(path, lab.vmctl, say, lab.do)
+        finally:
+            (lab.folder / "figures.json").write_text(json.dumps(lab.figures, indent=1) + "\n")
         say(f"all scenarios went well: {lab.figures}")
     return 0
 
