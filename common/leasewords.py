@@ -33,10 +33,7 @@ class Ask:
     stopped: int = 0  # the claim that it has obeyed: all that was protected is destroyed
 
     def values(self) -> dict[str, Value]:
-        return {
-            "n": self.n, "boot_id": self.boot_id, "protected": list(self.protected), "watchdog_s": self.watchdog_s,
-            "armed": self.armed, "storage": self.storage, "stopped": self.stopped,
-        }  # fmt: skip
+        return {**{name: getattr(self, name) for name in self.__slots__}, "protected": list(self.protected)}
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self | None:

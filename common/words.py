@@ -30,9 +30,7 @@ class Plea:
     told: int = 0
 
     def values(self) -> dict[str, Value]:
-        return {
-            "epoch": self.epoch, "n": self.n, "authority_s": self.authority_s, "drift": self.drift, "over": self.over,
-        }  # fmt: skip
+        return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self | None:
@@ -61,7 +59,7 @@ class Word:
     told: int = 0
 
     def values(self) -> dict[str, Value]:
-        return {"epoch": self.epoch, "n": self.n, "before": self.before}
+        return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self | None:
