@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision import bytecode, debian, kernel, project
+from provision import bytecode, debian, debs, kernel, project
 from provision.apt import Apt
 from provision.cpio import archive
 from provision.debian import Linux
@@ -18,6 +18,7 @@ from provision.store import Store, sources
 from provision.tree import Tree, report
 
 PACKAGES = ("xen-system-amd64", "xenstore-utils", "python3", "busybox-static", "bash", "iproute2", "dropbear-bin")
+FLOCK = ("util-linux", "usr/bin/flock")  # Xen's block script locks by it, and Debian's static busybox has none
 MODULES = (
     "xen-evtchn", "xen-privcmd", "xen-gntdev", "xen-gntalloc", "xenfs", "llc", "stp", "bridge", "8021q", "xen-netback",
     "virtio_pci", "virtio_net", "virtio_console", "e1000", "9pnet_virtio", "9p", "loop", "xen-blkback", "xen_wdt", "softdog",
@@ -59,13 +60,14 @@ def build(
     """From what the repository has now; what is current already is not built again. `drivers`: modules that are loaded where a
     device wants them, not always. Raises NotToBeHad."""
     packages = debian.current(apt, (*PACKAGES, *more_packages))
+    lender = apt.versions([FLOCK[0]])
     modules = (*MODULES, *more_modules)
     recipe: list[bytes | str] = [*sources(FILES.parent), *bytecode.inputs(), *more_modules, "for devices:", *drivers]
 
     def make_system(folder: Path) -> None:
-        _system(folder, apt.fetch(packages), linux, modules, drivers)
+        _system(folder, apt.fetch(packages), apt.fetch(lender), linux, modules, drivers)
 
-    made = store.get("dom0", [*recipe, *(one.checksum for one in (*packages, *linux.downloads))], make_system)
+    made = store.get("dom0", [*recipe, *(one.checksum for one in (*packages, *lender, *linux.downloads))], make_system)
     python, glibc = (made / "target").read_text().split()
     target = Target(python, int(glibc))
 
@@ -77,8 +79,12 @@ def build(
     return Dom0(made / "xen", made / "vmlinux", (made / "system.cpio", client / "client.cpio"), sizes, target)
 
 
-def _system(folder: Path, packages: list[Path], linux: Linux, modules: tuple[str, ...], drivers: tuple[str, ...]) -> None:
+def _system(
+    folder: Path, packages: list[Path], lender: list[Path], linux: Linux, modules: tuple[str, ...], drivers: tuple[str, ...]
+) -> None:
     tree = debian.system(packages)
+    for package in lender:
+        debs.unpack(tree, package, only=FLOCK[1:])
     (xen,) = [path for path in tree if path.startswith("boot/xen-") and path.endswith(".gz")]
     (folder / "xen").write_bytes(kernel.xen(tree.read(xen)))
     (folder / "vmlinux").write_bytes(linux.vmlinux)
