@@ -15,7 +15,7 @@ import pytest
 
 from common.config.load import load_client, parse_triggers
 from common.config.model import ManagerConfig
-from provision import cpio, debian, project, sshkeys
+from provision import cpio, debian, debs, dom0, project, sshkeys
 from provision.programs import NotToBeHad
 from provision.roots import Workshop
 from tests.provision.given import farm
@@ -120,6 +120,8 @@ class Pair:
         self.roots = {name: folder / name for name in self.spaces}
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
         tree = debian.system(shop.apt.fetch(debian.current(shop.apt, ("busybox-static", "dropbear-bin"))))
+        for package in shop.apt.fetch(shop.apt.versions(dom0.FLOCK[:1])):
+            debs.unpack(tree, package, only=dom0.FLOCK[1:])
         debian.busybox(tree)
         project.service(tree, "sshd")
         for name in ("ssh", "vmherd-ssh"):
