@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DISKS = {"disk1": 8, "disk2": 9}  # domain -> number of its address
 PLACE = "/srv/disks"
 DISK_BYTES = 32 << 20
-MODULES = ("xen-blkfront", "ext4")
+MODULES = ("xen-blkfront", "ext4", "crc32c_generic")
 PROGRAMS = {"ganesha.nfsd": "nfs-ganesha, nfs-ganesha-vfs", "mkfs.ext4": "e2fsprogs"}
 START_S, MOUNT_S = 60.0, 120.0
 # sync: what a domain has written is at the server before it hears so, and so before another host opens the disk
