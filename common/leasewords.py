@@ -7,17 +7,16 @@ What is not understood gives None: a message that is half understood grants noth
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Self
 
 from common.leases import Terms, faults
-from common.protocol import Value, valid_name
+from common.protocol import Value, flat, valid_name
 
 LEASE, WORDS, WORD = "lease", "words", "word"
 NAMES_MAX = 1_000  # protected VMs of one host
 HOSTS_MAX = 10_000  # in one grant
-_TERMS = tuple(each.name for each in fields(Terms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Ask:
     stopped: int = 0  # the claim that it has obeyed: all that was protected is destroyed
 
     def values(self) -> dict[str, Value]:
-        return {**{name: getattr(self, name) for name in self.__slots__}, "protected": list(self.protected)}
+        return {**flat(self), "protected": list(self.protected)}
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self | None:
@@ -54,8 +53,7 @@ class Grant:
 
     def values(self) -> dict[str, Value]:
         protected: dict[str, Value] = {host: list(names) for host, names in self.protected.items()}
-        terms: dict[str, Value] = {name: getattr(self.terms, name) for name in _TERMS}
-        return {"terms": terms, "grants": dict(self.hosts), "protected": protected}
+        return {"terms": flat(self.terms), "grants": dict(self.hosts), "protected": protected}
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self | None:
@@ -74,7 +72,7 @@ def terms_of(values: Any) -> Terms | None:
     """safety: numbers that break the argument are none."""
     if not isinstance(values, dict):
         return None
-    numbers = {name: _seconds(values.get(name)) for name in _TERMS}
+    numbers = {name: _seconds(values.get(name)) for name in Terms.__slots__}
     if any(number is None for number in numbers.values()):
         return None
     terms = Terms(**numbers)  # type: ignore[arg-type]

@@ -164,6 +164,11 @@ _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 _encoder = msgspec.msgpack.Encoder()
 
 
+def flat(one: Any) -> dict[str, Value]:
+    """The fields of a dataclass with slots, as they are: asdict would copy them deeply."""
+    return {name: getattr(one, name) for name in one.__slots__}
+
+
 def kind(message: Message) -> str:
     """The wire name, as the prototype has it: GETPROP, PROPVAL, ..."""
     return str(message.__struct_config__.tag)

@@ -11,7 +11,7 @@ from math import isfinite
 from typing import Any, Self
 
 from common.leases import DRIFT_MAX, Terms, mute_s
-from common.protocol import Value
+from common.protocol import Value, flat
 
 EPOCH_MAX = 2**63 - 1
 FORGOT = EPOCH_MAX  # how much a reign has told, for all that a voter knows that was restarted
@@ -30,7 +30,7 @@ class Plea:
     told: int = 0
 
     def values(self) -> dict[str, Value]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        return flat(self)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self | None:
@@ -59,7 +59,7 @@ class Word:
     told: int = 0
 
     def values(self) -> dict[str, Value]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        return flat(self)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self | None:
