@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from bootlab.machines import MACHINES
 from xenlab import network
 from xenlab.files import PATIENT, common
@@ -119,12 +117,3 @@ def manager_ini() -> str:
 
 def vms_ini() -> str:
     return VMS_INI.format(words=DOMAIN_WORDS, net=network.NET, bits=network.BITS, vlan=VLAN, server=network.MANAGER)
-
-
-def images_export(folder: Path, number: int) -> str:
-    """The image repository beside the roots, for ganesha."""
-    return (
-        f"EXPORT {{\n  Export_Id = {number};\n  Path = {folder};\n  Pseudo = /images;\n  Protocols = 4;\n  Transports = TCP;\n"
-        "  SecType = sys;\n  Squash = No_Root_Squash;\n  Access_Type = RW;\n  FSAL { Name = VFS; }\n"
-        "  Attr_Expiration_Time = 5;\n}\n"  # by default it looks once a minute for what others, as vmprovision, have changed
-    )

@@ -19,30 +19,23 @@ from bootlab.deeds import Deeds
 from bootlab.machines import MACHINES
 from common.keys import own_key, public_line, raw_public
 from demo.files import program
-from provision.programs import output
-from xenlab import network, operator
+from xenlab import network, operator, share
 from xenlab.processes import Failed, Processes
 from xenlab.qemu import PROGRAM
 
 START_S = 60.0
 BUILD_S = 600.0
-MAKE_S = 60.0
 DISK_BYTES = 16 * 1024 * 1024
 PREFIX = "vmherd-bootlab-"
 PROGRAMS = {
     PROGRAM: "qemu-system-x86",
     "dnsmasq": "dnsmasq-base",
     "dhcpd": "isc-dhcp-server",
-    "ganesha.nfsd": "nfs-ganesha, nfs-ganesha-vfs",
+    **share.PROGRAMS,
     "grub-mkimage": "grub-common",
-    "mkfs.ext4": "e2fsprogs",
     "apt-get": "apt",
 }
 FILES = {machines.OVMF: "ovmf", machines.ROM: "ipxe-qemu", Path("/etc/idmapd.conf"): "libnfsidmap1"}
-GANESHA_FIRST = """\
-NFS_CORE_PARAM {{ Plugins_Dir = "/usr/lib/x86_64-linux-gnu/ganesha"; }}
-NFSv4 {{ RecoveryBackend = "fs"; RecoveryRoot = "{folder}"; Graceless = true; }}
-"""
 
 
 def missing() -> str:
@@ -85,7 +78,7 @@ class Lab:
 
     def prepare(self) -> None:
         """Everything is built and written, as an administrator does it. Raises Failed, NotToBeHad."""
-        for name in ("log", "machines", "manager/run", "managers", "images", "overlay/etc", "recovery"):
+        for name in ("log", "machines", "manager/run", "managers", "images", "overlay/etc"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         key = own_key(self.folder / "manager" / "state", files.MANAGER)
         (self.folder / "managers" / f"{files.MANAGER}.pub").write_text(public_line(raw_public(key), files.MANAGER) + "\n")
@@ -122,9 +115,7 @@ class Lab:
     def _disk(self, name: str) -> None:
         """For the machine's keys; with its firmware's variables beside it."""
         path = self.folder / "machines" / f"{name}.disk"
-        with path.open("wb") as file:
-            file.truncate(DISK_BYTES)
-        output(["mkfs.ext4", "-q", "-L", files.LABEL, str(path)], limit_s=MAKE_S)
+        share.disk(path, DISK_BYTES, "-L", files.LABEL)
         shutil.copy(machines.OVMF_VARIABLES, self.folder / "machines" / f"{name}.vars")
 
     # --- the server ---------------------------------------------------------------------------------------------------------
@@ -171,13 +162,10 @@ class Lab:
         config.write()
 
     def start_nfs(self) -> None:
+        """The roots by what vmprovision has written, and the image repository beside them."""
         text = (self.folder / "boot" / "ganesha.conf").read_text()
-        first = GANESHA_FIRST.format(folder=self.folder / "recovery")
-        path = self.folder / "ganesha.conf"
-        path.write_text(first + text + files.images_export(self.folder / "images", text.count("EXPORT") + 1))
-        log = self.folder / "log" / "ganesha"
-        argv = ["ganesha.nfsd", "-F", "-f", str(path), "-L", str(log), "-p", str(self.folder / "ganesha.pid"), "-N", "EVENT"]
-        self.processes.start("nfs", argv, self.folder)
+        images = share.export(self.folder / "images", "/images", text.count("EXPORT") + 1)
+        share.serve(self.processes, self.folder, text + images)
 
     # --- machines -----------------------------------------------------------------------------------------------------------
 

@@ -6,13 +6,11 @@ vmherd itself knows of no share, only of the paths of disks.
 from __future__ import annotations
 
 import shutil
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provision import domu
 from provision.domu import DomU, Kind
-from xenlab import files, network, remote
+from xenlab import files, network, remote, share
 from xenlab.processes import Failed
 
 if TYPE_CHECKING:
@@ -22,22 +20,16 @@ DISKS = {"disk1": 8, "disk2": 9}  # domain -> number of its address
 PLACE = "/srv/disks"
 DISK_BYTES = 32 << 20
 MODULES = ("xen-blkfront", "ext4", "crc32c_generic")
-PROGRAMS = {"ganesha.nfsd": "nfs-ganesha, nfs-ganesha-vfs", "mkfs.ext4": "e2fsprogs"}
-START_S, MOUNT_S = 60.0, 120.0
+MOUNT_S = 120.0
 # sync: what a domain has written is at the server before it hears so, and so before another host opens the disk
 MOUNT = (
     "grep -q ' {place} ' /proc/mounts && exit; modprobe -a nfs nfsv4; mkdir -p {place} && mount -i -t nfs4"
     " -o rw,hard,sync,vers=4.1,proto=tcp,addr={server},clientaddr=0.0.0.0 {server}:/disks {place}"
 )
 GANESHA = """\
-NFS_CORE_PARAM {{ Plugins_Dir = "/usr/lib/x86_64-linux-gnu/ganesha"; Protocols = 4;
-  Enable_NLM = false; Enable_RQUOTA = false; }}
-NFSv4 {{ RecoveryBackend = "fs"; RecoveryRoot = "{recovery}"; Graceless = true; Only_Numeric_Owners = true; }}
-NFS_KRB5 {{ Active_krb5 = false; }}
-EXPORT {{
-  Export_Id = 1; Path = {folder}; Pseudo = /disks; Protocols = 4; Transports = TCP; SecType = sys;
-  Squash = No_Root_Squash; Access_Type = RW; FSAL {{ Name = VFS; }}
-}}
+NFS_CORE_PARAM { Protocols = 4; Enable_NLM = false; Enable_RQUOTA = false; }
+NFSv4 { Only_Numeric_Owners = true; }
+NFS_KRB5 { Active_krb5 = false; }
 """
 VM = """\
 
@@ -55,20 +47,17 @@ xvda = {place}/{name}
 
 def missing() -> str:
     """Why there can be no such share here; empty where there can."""
-    lacking = [f"{program} ({package})" for program, package in PROGRAMS.items() if not shutil.which(program)]
+    lacking = [f"{program} ({package})" for program, package in share.PROGRAMS.items() if not shutil.which(program)]
     return f"missing: {', '.join(lacking)}" if lacking else ""
 
 
 def serve(lab: Lab) -> None:
-    """The share, with a new disk for each domain. Raises Failed."""
-    folder, recovery, config = (lab.folder / name for name in ("disks", "recovery", "ganesha.conf"))
+    """The share, with a new disk for each domain. Raises Failed, NotToBeHad."""
+    folder = lab.folder / "disks"
     folder.mkdir()
-    recovery.mkdir()
     for name in DISKS:
-        _disk(folder / name)
-    config.write_text(GANESHA.format(folder=folder, recovery=recovery))
-    words = ["-F", "-f", str(config), "-L", str(lab.folder / "log" / "ganesha"), "-p", str(lab.folder / "ganesha.pid")]
-    lab.processes.start("nfs", ["ganesha.nfsd", *words, "-N", "EVENT"], lab.folder)
+        share.disk(folder / name, DISK_BYTES)
+    share.serve(lab.processes, lab.folder, GANESHA + share.export(folder, "/disks", 1))
 
 
 def mount(lab: Lab, host: str) -> None:
@@ -95,13 +84,3 @@ def vms_ini() -> str:
         VM.format(name=name, words=files.DOMAIN_WORDS, address=network.domain_address(number), bits=network.BITS, place=PLACE)
         for name, number in DISKS.items()
     )
-
-
-def _disk(path: Path) -> None:
-    """A new file system in a file."""
-    with path.open("wb") as file:
-        file.truncate(DISK_BYTES)
-    argv = ["mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", str(path)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=START_S)
-    if done.returncode:
-        raise Failed(f"mkfs.ext4: {done.stderr.strip()}")
