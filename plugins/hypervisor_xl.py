@@ -286,10 +286,15 @@ class XlHypervisor:
         self._xl.do(name, "mem-set", name, f"{memory_bytes // MIB}m", limit_s=limit_s)
 
     def console_log(self, name: str, *, bytes_max: int) -> str:
-        """What xenconsoled logs, where it was started with --log=guest."""
+        """What xenconsoled logs, where it was started with --log=guest. The file is named once, when the domain is made: of one
+        that came by a live migration it has the name in motion. What was here before has left older files."""
         self._owned(name)
+        endings = ("", *hv.NAMES_IN_MOTION)
+        found = [path for ending in endings if (path := self.console_folder / f"guest-{name}{ending}.log").exists()]
+        if not found:
+            return ""
         try:
-            with (self.console_folder / f"guest-{name}.log").open("rb") as file:
+            with max(found, key=lambda path: path.stat().st_mtime).open("rb") as file:
                 file.seek(0, os.SEEK_END)
                 file.seek(max(0, file.tell() - bytes_max))
                 return file.read(bytes_max).decode("utf-8", "replace")

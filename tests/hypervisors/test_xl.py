@@ -5,6 +5,7 @@ The program called is a script that prints what was recorded; the real Xen is th
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -61,7 +62,8 @@ class Xen:
         self.folder = folder
         (folder / "xl.py").write_text(SCRIPT)
         clock = Clock()
-        self.one = XlHypervisor("xen1", (sys.executable, str(folder / "xl.py")), clock=clock, wait=clock.wait)
+        xl = (sys.executable, str(folder / "xl.py"))
+        self.one = XlHypervisor("xen1", xl, console_folder=folder, clock=clock, wait=clock.wait)
 
     def answer(self, verb: str, *texts: str, status: str = "0") -> None:
         for old in self.folder.glob(f"{verb}.*"):
@@ -334,3 +336,20 @@ def test_memory_is_set_in_mib_and_never_above_the_ceiling(xen: Xen) -> None:
     (xen.folder / "list.00").write_text(f"0\n{MINE}")
     with pytest.raises(hv.WrongState, match="cannot be more than 128 MiB"):
         xen.one.set_memory("mail1", 200 * MIB, limit_s=5)
+
+
+@pytest.mark.parametrize(
+    ("older", "newest"),
+    [("", "--incoming"), ("--incoming", ""), (None, "--incoming"), (None, "")],
+    ids=lambda name: str(name or "plain"),
+)
+def test_the_console_of_a_domain_that_moved_here_is_found(xen: Xen, tmp_path: Path, older: str | None, newest: str) -> None:
+    """xenconsoled names its file when the domain is made, and on the way it has another name."""
+    xen.answer("list", MINE)
+    assert xen.one.console_log("mail1", bytes_max=100) == ""
+    for at, (ending, text) in enumerate(((older, "before"), (newest, "now"))):
+        if ending is not None:
+            path = tmp_path / f"guest-mail1{ending}.log"
+            path.write_text(text)
+            os.utime(path, (at, at))
+    assert xen.one.console_log("mail1", bytes_max=100) == "now"
