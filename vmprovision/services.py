@@ -93,7 +93,7 @@ def exports(inventory: Inventory, builds: Iterable[Build]) -> str:
 
 
 def ganesha(inventory: Inventory, builds: Iterable[Build]) -> str:
-    """A whole ganesha.conf."""
+    """A whole ganesha.conf. ganesha follows no symbolic link in a path."""
     server = inventory.server
     clients = ", ".join(str(one.subnet) for one in booting(inventory))
     text = (
@@ -103,7 +103,7 @@ def ganesha(inventory: Inventory, builds: Iterable[Build]) -> str:
     )
     for number, build in enumerate(builds, 1):
         text += (
-            f"EXPORT {{\n  Export_Id = {number};\n  Path = {server.folder.absolute()}/{NFS}/{build.profile}/{build.digest};\n"
+            f"EXPORT {{\n  Export_Id = {number};\n  Path = {server.folder.resolve()}/{NFS}/{build.profile}/{build.digest};\n"
             f"  Pseudo = {nfs_path(inventory, build)};\n  Protocols = 4;\n  Transports = TCP;\n  SecType = sys;\n"
             f"  Squash = No_Root_Squash;\n  Access_Type = None;\n  FSAL {{ Name = VFS; }}\n"
             f"  CLIENT {{ Clients = {clients or 'none'}; Protocols = 4; Access_Type = RO; }}\n}}\n"

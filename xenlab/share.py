@@ -24,8 +24,8 @@ EXPORT {{
 
 
 def export(folder: Path, pseudo: str, number: int) -> str:
-    """Everybody may write there, as root."""
-    return EXPORT.format(folder=folder, pseudo=pseudo, number=number)
+    """Everybody may write there, as root. ganesha follows no symbolic link in a path."""
+    return EXPORT.format(folder=folder.resolve(), pseudo=pseudo, number=number)
 
 
 def serve(processes: Processes, folder: Path, config: str) -> None:
