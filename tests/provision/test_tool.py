@@ -171,6 +171,16 @@ def test_iscs_dhcpd_takes_what_is_written_for_it(tool: Tool) -> None:
     assert "Pseudo = /nfs/shared/" in (tool.target / "ganesha.conf").read_text()
 
 
+def test_ganesha_is_told_real_paths(tool: Tool) -> None:
+    """It follows no symbolic link in the path of an export, and then exports nothing."""
+    (tool.folder / "elsewhere").mkdir()
+    tool.target.symlink_to("elsewhere")
+    tool.ini.write_text(tool.ini.read_text().replace("folder = boot", "folder = boot\nnfs = ganesha"))
+    tool.build()
+    tool.run("write")
+    assert f"Path = {tool.folder}/elsewhere/nfs/shared/" in (tool.target / "ganesha.conf").read_text()
+
+
 def test_dnsmasq_takes_what_is_written_for_it(tool: Tool) -> None:
     tool.build()
     tool.run("write")
