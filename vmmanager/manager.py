@@ -322,7 +322,7 @@ class Manager:
                 self.context.last_id = max(self.context.last_id, reserved if isinstance(reserved, int) else 0)
         self.context.out.append(LookForKeys())
         self.leadership.loaded(epoch)
-        self.reign.loaded(epoch, whose, self.failover.heard)
+        self.reign.loaded(epoch, whose, self.failover.sequence.at)
         if self.context.address:
             self.peers.greet()
 

@@ -98,13 +98,13 @@ def test_what_the_reign_before_has_told_beyond_what_is_known_here_makes_all_doub
     for heard, is_known in (((2, 7), True), ((2, 6), False), ((1, 99), False), ((2, 8), True)):
         watch = Leader((2, 7), heard, {"xen1": dead}).watch
         host = watch.hosts["xen1"]
-        assert (host.state == "dead", host.doubted, watch.doubt) == (is_known, not is_known, not is_known)
+        assert (host.state == "dead", host.doubted, watch.sequence.doubt) == (is_known, not is_known, not is_known)
 
 
 def test_who_has_missed_a_decision_has_not_heard_those_after_it() -> None:
     leader = Leader()
     follower = Leader()
-    follower.watch.heard = (0, 0)
+    follower.watch.sequence.at = (0, 0)
     decisions = []
     for _ in range(3):
         leader.watch.farm_changed()
@@ -112,9 +112,9 @@ def test_who_has_missed_a_decision_has_not_heard_those_after_it() -> None:
     first_of_reign, *_ = [each for each in leader.told if each[0] == "lease-farm"]
     for verb, arguments in (first_of_reign, decisions[0], decisions[2]):
         follower.watch.decided(verb, arguments, own=False)
-    assert follower.watch.heard == (3, 2)
+    assert follower.watch.sequence.at == (3, 2)
     follower.watch.told(leader.watch.rows())
-    assert follower.watch.heard == leader.watch.heard == (3, 4)
+    assert follower.watch.sequence.at == leader.watch.sequence.at == (3, 4)
 
 
 def test_a_voter_says_how_much_the_reign_before_had_told() -> None:

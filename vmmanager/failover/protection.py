@@ -68,7 +68,7 @@ class Guarding(Protection):
 
     def _not_yet(self, vm: VmConfig) -> str:
         """safety: of a VM of which nothing is known here, an unknown host may hold a lease that another leader granted."""
-        if self._w.doubt:  # safety: of no VM is enough known
+        if self._w.sequence.doubt:  # safety: of no VM is enough known
             return "this manager was away, and it may be on a host that it does not know"
         record = self._m.records.get(vm.name)
         if record is not None and (record.wanted_at or record.boot_id or record.restarts or record.places):

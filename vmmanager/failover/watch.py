@@ -23,6 +23,7 @@ from vmmanager.failover.hosts import PROVED, SUSPECT, Host, Proof, State, host_o
 from vmmanager.failover.proof import NEVER, by_time
 from vmmanager.failover.reign import Reign
 from vmmanager.failover.restraint import LATE_BEATS, Restraint
+from vmmanager.failover.sequence import Number, Sequence
 
 SILENT_BEATS = 3
 TABLE = "lease"
@@ -49,9 +50,7 @@ class Watch:
         self.since = NEVER  # monotonic: since when this manager acts
         self.started = context.now.mono
         self.unheard: set[str] = set()  # hosts that may have what the leader before ordered, and could not tell
-        self.heard = (0, 0)  # the reign whose decisions we know, and how many of them
-        self.doubt = False  # the reign before may have told something that we have not heard
-        self._reigned = 0  # the last reign of our own
+        self.sequence = Sequence()
         self._judge_at = -NEVER
         self._invited: dict[str, float] = {}
         self.may_have: Callable[[str], bool] = lambda host: True
@@ -87,20 +86,17 @@ class Watch:
             return
         self.restraint.restore(value)
         terms = terms_of(value.get("terms"))
-        self.heard, self.doubt = _pair([value.get("epoch"), value.get("told")]), value.get("doubt") is True
+        self.sequence.restore(value)
         if terms is not None and terms != self.leases.terms:
             self.leases.told(terms)
 
     def rows(self) -> list[Row]:
         """What a newcomer is told."""
         hosts: list[Row] = [(TABLE, name, host.row()) for name, host in sorted(self.hosts.items())]
-        return [*hosts, (*FARM_ROW, self._farm_row())]
+        return [*hosts, (*FARM_ROW, self._farm_row(self.sequence.at))]
 
-    def _farm_row(self) -> dict[str, Value]:
-        epoch, told = self.heard
-        return {
-            **self.restraint.row(), "epoch": epoch, "told": told, "doubt": self.doubt, "terms": asdict(self.leases.terms),
-        }  # fmt: skip
+    def _farm_row(self, at: Number) -> dict[str, Value]:
+        return {**self.restraint.row(), **self.sequence.row(at), "terms": asdict(self.leases.terms)}
 
     def told(self, rows: list[Row]) -> None:
         """The leader's rows take the place of ours."""
@@ -111,21 +107,19 @@ class Watch:
             self._keep(table, key, value)
 
     def decided(self, verb: str, arguments: dict[str, Value], *, own: bool) -> None:
-        """A change of the leader's, as every manager hears it; our own is in force already. Who has heard the one before has
-        heard all up to it: whoever was away has not, until a leader tells it the whole state."""
+        """A change of the leader's, as every manager hears it; our own is in force already."""
         name, row, token = arguments.get("name"), arguments.get("row"), str(arguments.get("token") or "")
         if not isinstance(name, str) or not isinstance(row, dict):
             return
         table, key = (TABLE, name) if verb == "lease-host" else FARM_ROW
-        heard, is_next = _pair(arguments.get("heard")), _pair(arguments.get("after")) == self.heard
+        at = self.sequence.after(arguments, own=own)
         if own:
             self.context.out.append(Persist(table, key, row, token))  # type: ignore[arg-type]
         else:
-            before = self.heard
             self._keep(table, key, row)
-            self.heard = heard = heard if is_next else before
+            self.sequence.at = at
         if table == TABLE or not own:
-            self.context.out.append(Persist(*FARM_ROW, {**self._farm_row(), "epoch": heard[0], "told": heard[1]}))
+            self.context.out.append(Persist(*FARM_ROW, self._farm_row(at)))
 
     def _keep(self, table: str, key: str, row: dict[str, Value]) -> None:
         self.restore(table, key, row)
@@ -140,13 +134,9 @@ class Watch:
         self._decide("lease-farm", {"name": "failover", "token": token})
 
     def _decide(self, verb: str, arguments: dict[str, Value]) -> None:
-        """Each decision says which one it follows."""
-        authority, after = self.reign.authority, self.heard
-        if authority.epoch:  # else we lead no longer, and decide nothing
-            authority.told += 1
-            self.heard = (authority.epoch, authority.told)
-        row = {"row": self._farm_row()} if verb == "lease-farm" else {}
-        self._tell(verb, {**arguments, **row, "after": list(after), "heard": list(self.heard)})
+        place = self.sequence.next(self.reign.authority)
+        row = {"row": self._farm_row(self.sequence.at)} if verb == "lease-farm" else {}
+        self._tell(verb, {**arguments, **row, **place})
 
     def stored(self, token: str, error: str) -> None:
         """safety: a host that was dead gets a lease only when the disk and the other managers know that it is back."""
@@ -160,11 +150,8 @@ class Watch:
 
     def took_over(self) -> None:
         """This manager acts from now on. safety: whoever led before may have granted until now, and more than we know."""
-        now, authority = self.now, self.reign.authority
-        is_same = authority.epoch == self._reigned
-        knows_all = is_same or authority.alone or authority.before <= self.heard
-        self.since, self._reigned = now, authority.epoch
-        self.doubt = not authority.alone and (self.doubt or not knows_all)
+        now, knows_all = self.now, self.sequence.took_over(self.reign.authority)
+        self.since = now
         self.unheard.clear()
         for host in self.hosts.values():
             if host.state in PROVED and knows_all:
@@ -272,8 +259,12 @@ class Watch:
     def _settle(self) -> None:
         """A host that is not known here runs nothing protected any more, or is known by its beat on the storage."""
         is_over = self.now >= self.since + restart_after_grant_s(self.terms, 0.0)
-        if self.doubt and is_over and (not self.context.config.failover.storage or self.claiming.seen.readable(self.now)):
-            self.doubt = False
+        if (
+            self.sequence.doubt
+            and is_over
+            and (not self.context.config.failover.storage or self.claiming.seen.readable(self.now))
+        ):
+            self.sequence.doubt = False
             self.farm_changed()
 
     def _may_be_granted(self, host: Host) -> bool:
@@ -393,10 +384,3 @@ class Watch:
         if not self.acting:
             return NEVER
         return min(self.leases.next_wake(), self.claiming.next_wake(), self._judge_at if self.hosts else NEVER)
-
-
-def _pair(value: Value) -> tuple[int, int]:
-    """A reign, and so many of its decisions."""
-    numbers = value if isinstance(value, list) and len(value) == 2 else [0, 0]
-    epoch, told = (each if isinstance(each, int) else 0 for each in numbers)
-    return epoch, told
