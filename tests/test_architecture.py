@@ -90,6 +90,7 @@ PURE = (
     "vmmanager/failover/protection.py",
     "vmmanager/failover/reign.py",
     "vmmanager/failover/restraint.py",
+    "vmmanager/failover/sequence.py",
     "vmmanager/failover/timeline.py",
     "vmmanager/failover/watch.py",
     "vmmanager/acting.py",
