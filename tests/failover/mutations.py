@@ -129,6 +129,7 @@ TESTS = {
     "vmmanager/operations.py": "tests/manager/test_scenarios.py",
     "vmmanager/vms/safety.py": "tests/vms/test_sightings.py",
     "failover/watch.py": "tests/failover/test_watch.py",
+    "failover/sequence.py": "tests/failover/test_watch.py",
     "failover/proof.py": "tests/failover/test_rules.py tests/failover/test_watch.py",
 }
 """Part of a path -> the tests of that core."""

@@ -38,14 +38,16 @@ class Sequence:
     def after(self, arguments: Mapping[str, Value], *, own: bool) -> Number:
         """Up to where all is known once this decision is heard. Who has heard the one before has heard all up to it: whoever
         was away has not, until a leader tells it the whole state."""
-        return _number(arguments.get("heard")) if own or _number(arguments.get("after")) == self.at else self.at
+        if not own and _number(arguments.get("after")) != self.at:  # safety: what came between is not known here
+            return self.at
+        return _number(arguments.get("heard"))
 
     def took_over(self, authority: Authority) -> bool:
         """Is everything known that the reign before has decided?"""
         is_same = authority.epoch == self._reigned
         knows_all = is_same or authority.alone or authority.before <= self.at
         self._reigned = authority.epoch
-        self.doubt = not authority.alone and (self.doubt or not knows_all)
+        self.doubt = not authority.alone and (self.doubt or not knows_all)  # safety: a host may have got what we do not know of
         return knows_all
 
 
