@@ -259,11 +259,8 @@ class Watch:
     def _settle(self) -> None:
         """A host that is not known here runs nothing protected any more, or is known by its beat on the storage."""
         is_over = self.now >= self.since + restart_after_grant_s(self.terms, 0.0)
-        if (
-            self.sequence.doubt
-            and is_over
-            and (not self.context.config.failover.storage or self.claiming.seen.readable(self.now))
-        ):
+        sees_all = not self.context.config.failover.storage or self.claiming.seen.readable(self.now)
+        if self.sequence.doubt and is_over and sees_all:
             self.sequence.doubt = False
             self.farm_changed()
 
