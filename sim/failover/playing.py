@@ -62,8 +62,11 @@ def calm(story: Story) -> tuple[str, ...]:
     """Every fault ends; what does not run then, and why."""
     world = story.begin()
     heal_all(world)
+    end = world.now + CALM_S
     for line in ("vmctl ha arm", "vmctl ha confirm", *(f"vmctl host maintenance {host} off" for host in world.hosts)):
         world.wait(0.5)
+        while not world.acting() and world.now < end:  # until then it would be refused, and he is told so
+            world.wait(0.5)
         story.run(line, [])
     missing = _until_all_run(story, CALM_S)
     excused = {name for name in missing if story.excused(name)}
