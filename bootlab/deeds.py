@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bootlab import ping
 from bootlab.machines import MACHINES
 from vmprovision.target import Target
+from xenlab import share
 
 if TYPE_CHECKING:
     from bootlab.lab import Lab
@@ -141,7 +142,7 @@ class Deeds:
 
     def _nfs(self, what: str) -> tuple[int, str]:
         if what == "stop":
-            self._lab.processes.kill("nfs")
+            self._lab.processes.kill(share.NAME)
         else:
             self._lab.start_nfs()
         return 0, f"nfs {what}"

@@ -341,7 +341,7 @@ def test_memory_is_set_in_mib_and_never_above_the_ceiling(xen: Xen) -> None:
 @pytest.mark.parametrize(
     ("older", "newest"),
     [("", "--incoming"), ("--incoming", ""), (None, "--incoming"), (None, "")],
-    ids=lambda name: str(name or "plain"),
+    ids=lambda ending: "nothing" if ending is None else ending or "plain",
 )
 def test_the_console_of_a_domain_that_moved_here_is_found(xen: Xen, tmp_path: Path, older: str | None, newest: str) -> None:
     """xenconsoled names its file when the domain is made, and on the way it has another name."""

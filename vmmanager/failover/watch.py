@@ -258,9 +258,10 @@ class Watch:
 
     def _settle(self) -> None:
         """A host that is not known here runs nothing protected any more, or is known by its beat on the storage."""
+        if not self.sequence.doubt:
+            return
         is_over = self.now >= self.since + restart_after_grant_s(self.terms, 0.0)
-        sees_all = not self.context.config.failover.storage or self.claiming.seen.readable(self.now)
-        if self.sequence.doubt and is_over and sees_all:
+        if is_over and (not self.context.config.failover.storage or self.claiming.seen.readable(self.now)):
             self.sequence.doubt = False
             self.farm_changed()
 
