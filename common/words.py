@@ -49,10 +49,11 @@ class Plea:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """To the asking `n` of the reign `epoch`. `before`: the reign to which the voter gave its word before this one, and that
-    decided something; `told`: so much of it the voter knows to have been told. Who has not heard that much does not know which
-    hosts are back. With a refusal `before` is the epoch above which the leader must rise, or 0."""
+    """To the asking `n` of the reign `epoch` of `leader`. `before`: the reign to which the voter gave its word before this one,
+    and that decided something; `told`: so much of it the voter knows to have been told. Who has not heard that much does not
+    know which hosts are back. With a refusal `before` is the epoch above which the leader must rise, or 0."""
 
+    leader: str
     epoch: int
     n: int
     before: int = 0
@@ -63,8 +64,9 @@ class Word:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self | None:
-        numbers = [values.get("epoch"), values.get("n"), values.get("before"), values.get("told", 0)]
-        return cls(*numbers) if all(_count(each) for each in numbers) else None
+        leader, told = values.get("leader"), values.get("told", 0)
+        numbers = [values.get("epoch"), values.get("n"), values.get("before"), told]
+        return cls(leader, *numbers) if isinstance(leader, str) and all(_count(each) for each in numbers) else None
 
 
 class Voter:
@@ -106,7 +108,7 @@ class Voter:
         self._told = plea.told if self._told == FORGOT else max(self._told, plea.told)
         self._known = plea.epoch
         self._given_until = max(self._given_until, now + plea.mute_s)
-        return Word(plea.epoch, plea.n, *self._before)
+        return Word(leader, plea.epoch, plea.n, *self._before)
 
     def freed(self, leader: str, epoch: int) -> None:
         """This leader acts no more, by its own word."""

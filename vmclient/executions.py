@@ -1,7 +1,9 @@
 """EXECUTE in the client: what may run, what runs, what has run. Pure. Each execution runs at most once and has one answer.
 
 safety: an execution is in the journal before it begins, and a repeat is answered from the record, so that two managers, or one
-that repeats itself, never start a VM twice. One that a crash interrupted is answered `interrupted`, and is not run again.
+that repeats itself, never start a VM twice. One that a crash interrupted is answered `interrupted`, and is not run again. One
+that was not run is not run later either: who asked has been told, and has gone on. That is remembered as long as the client
+lives; a manager takes it as the end only in answer to the last copy that it has sent.
 """
 
 from __future__ import annotations
@@ -138,7 +140,7 @@ class Executions:
             note = Note(
                 f"execution {execute.execution}: {execute.command} for {envelope.sender}: {kind}: {reason}", part="runner"
             )
-            return [note, Send(_failed(execute.execution, kind, reason), in_reply_to=envelope.id)]
+            return [note, *self._not_run(execute.execution, kind, reason, [envelope.id], now)]
         subject = self._subject(execute)
         self._open[execute.execution] = Execution(execute, [envelope.id], subject, now.mono + envelope.ttl_s)
         note = Note(f"execution {execute.execution}: {execute.command} for {envelope.sender}: queued", part="runner")
@@ -160,11 +162,11 @@ class Executions:
             if one.subject in taken:
                 continue
             if fault := not_allowed(one.execute, self.config.allow):  # safety: a reload may have taken the permission away
-                effects += self._give_up(one, "refused", fault)
+                effects += self._give_up(one, "refused", fault, now)
                 continue
             one.protects = self.leases.protects(one.execute) if self.leases else ""
             if one.protects and (why := self._why_not(now)):  # safety: without a lease no protected VM comes to life
-                effects += self._give_up(one, "refused", why)
+                effects += self._give_up(one, "refused", why, now)
                 continue
             slots -= 1
             taken |= {one.subject} - {""}
@@ -189,20 +191,20 @@ class Executions:
         if one is None or one.state is not State.GUARDING:
             return []
         if why := event.error or self._why_not(now):
-            return self._unguarded(one, why)
+            return self._unguarded(one, why, now)
         return [self._beginning(one, now)]
 
-    def _unguarded(self, one: Execution, why: str) -> list[Effect]:
-        return [ToGuard(Settled(one.protects, one.execute.execution)), *self._give_up(one, "refused", why)]
+    def _unguarded(self, one: Execution, why: str, now: Moment) -> list[Effect]:
+        return [ToGuard(Settled(one.protects, one.execute.execution)), *self._give_up(one, "refused", why, now)]
 
     def guard_came(self) -> list[Effect]:
         """A guard that has just started does not know what is coming to life."""
         known = [one for one in self._open.values() if one.protects and one.state in (State.BEGINNING, State.RUNNING)]
         return [ToGuard(Protect(one.protects, one.execute.execution)) for one in known]
 
-    def guard_gone(self) -> list[Effect]:
+    def guard_gone(self, now: Moment) -> list[Effect]:
         waiting = [one for one in self._open.values() if one.state is State.GUARDING]
-        return [effect for one in waiting for effect in self._unguarded(one, "the guard of this host has ended")]
+        return [effect for one in waiting for effect in self._unguarded(one, "the guard of this host has ended", now)]
 
     def lease_over(self) -> list[Effect]:
         """safety: what brings a protected VM to life is stopped; what it left, the guard destroys."""
@@ -221,7 +223,7 @@ class Executions:
             return []
         if event.error:
             one.answer = _failed(event.execution, "error", f"not run: the journal cannot note it: {event.error}")
-            return self._close(one, now, remember=False)
+            return self._close(one, now, keep_answer=True)
         one.move(State.RUNNING)
         execute = one.execute
         if one.protects and (why := self._why_not(now)):  # safety: the journal may have taken long
@@ -296,11 +298,11 @@ class Executions:
         guarding = (one.guard_by for one in self._open.values() if one.state is State.GUARDING)
         return min((*queued, *guarding, *(one.tell_mono for one in self._untold())), default=float("inf"))
 
-    def drop_queued(self, reason: str) -> list[Effect]:
+    def drop_queued(self, reason: str, now: Moment) -> list[Effect]:
         """The client stops: what has not begun will not begin here."""
         effects: list[Effect] = []
         for one in [one for one in self._open.values() if one.state is State.QUEUED]:
-            effects += self._give_up(one, "busy", reason)
+            effects += self._give_up(one, "busy", reason, now)
         return effects
 
     def _refusal(self, execute: Execute) -> tuple[Kind, str] | None:
@@ -336,15 +338,20 @@ class Executions:
     def _expire(self, now: Moment) -> list[Effect]:
         effects: list[Effect] = []
         for one in [one for one in self._open.values() if one.state is State.QUEUED and one.expires_mono <= now.mono]:
-            effects += self._give_up(one, "timeout", "it waited for its turn until the request was no longer valid; not run")
+            why = "it waited for its turn until the request was no longer valid; not run"
+            effects += self._give_up(one, "timeout", why, now)
         for one in [one for one in self._open.values() if one.state is State.GUARDING and one.guard_by <= now.mono]:
-            effects += self._unguarded(one, "the guard of this host does not answer")
+            effects += self._unguarded(one, "the guard of this host does not answer", now)
         return effects
 
-    def _give_up(self, one: Execution, kind: Kind, reason: str) -> list[Effect]:
+    def _give_up(self, one: Execution, kind: Kind, reason: str, now: Moment) -> list[Effect]:
         del self._open[one.execute.execution]
-        answer = _failed(one.execute.execution, kind, reason)
-        return [Send(answer, in_reply_to=request) for request in one.requests]
+        return self._not_run(one.execute.execution, kind, reason, one.requests, now)
+
+    def _not_run(self, execution: str, kind: Kind, reason: str, requests: list[int], now: Moment) -> list[Effect]:
+        answer = _failed(execution, kind, reason)
+        self._remember(execution, Ended(now.wall, answer))  # safety: another copy of it may be on its way
+        return [Send(answer, in_reply_to=request) for request in requests]
 
     def _written(self, one: Execution, error: str, now: Moment) -> list[Effect]:
         """The answer goes out even where the disk is full: the client remembers it as long as it lives."""
@@ -354,17 +361,19 @@ class Executions:
         )
         return [*notes, *self._close(one, now, keep_answer=bool(error))]
 
-    def _close(self, one: Execution, now: Moment, *, remember: bool = True, keep_answer: bool = False) -> list[Effect]:
+    def _close(self, one: Execution, now: Moment, *, keep_answer: bool = False) -> list[Effect]:
         assert one.answer is not None
         one.move(State.ENDED)
         name = one.execute.execution
         del self._open[name]
-        if remember:
-            self.ended[name] = Ended(now.wall, one.answer if keep_answer else None)
-            while len(self.ended) > ENDED_MAX:
-                del self.ended[next(iter(self.ended))]
+        self._remember(name, Ended(now.wall, one.answer if keep_answer else None))
         effects: list[Effect] = [Send(one.answer, in_reply_to=request) for request in one.requests or [0]]
         return [*effects, *self.proceed(now)]
+
+    def _remember(self, execution: str, ended: Ended) -> None:
+        self.ended[execution] = ended
+        while len(self.ended) > ENDED_MAX:
+            del self.ended[next(iter(self.ended))]
 
 
 def not_allowed(execute: Execute, allow: tuple[str, ...]) -> str:

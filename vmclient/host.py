@@ -259,7 +259,7 @@ class Host:
         return [*self.leases.came(event), *self.executions.guard_came()]
 
     def _guard_gone(self, event: GuardGone, now: Moment) -> list[Effect]:
-        return [*self.leases.gone(event), *self.executions.guard_gone()]
+        return [*self.leases.gone(event), *self.executions.guard_gone(now)]
 
     def _guard_failed(self, event: GuardFailed, now: Moment) -> list[Effect]:
         return self.leases.failed(event)
@@ -305,7 +305,7 @@ class Host:
         running = f", waiting for {self.executions.active} running commands" if self.executions.active else ""
         book = ", ".join(self.leases.book)
         stays = f"; protected VMs run on, guarded, as long as the lease lasts: {book}" if book else ""
-        return [Note(f"stopping: {why}{running}{stays}"), *self.executions.drop_queued("the client is stopping")]
+        return [Note(f"stopping: {why}{running}{stays}"), *self.executions.drop_queued("the client is stopping", now)]
 
     def answer_later(self, effects: list[Effect], delay_s: float, now: Moment) -> list[Effect]:
         if delay_s <= 0 or len(self._later) >= LATER_MAX:

@@ -250,7 +250,7 @@ class Witness:
     def asked(self, leader: str, plea: Plea, now: float) -> ClbControl | None:
         """The answer; None: none is due."""
         if not self._config.witness:
-            return ClbControl(verb=WORD, ok=False, reason="this client is no witness (witness of [failover])")
+            return _refused(leader, plea, "this client is no witness (witness of [failover])")
         if self._voter is None:
             self._voter = Voter(self._started, max(plea.mute_s, mute_s(Terms())), self._before)
             self._voter.heard_epoch(self._epoch)
@@ -258,8 +258,10 @@ class Witness:
             self._voter.freed(leader, plea.epoch)
             return None
         word = self._voter.asked(leader, plea, now)
-        return (
-            ClbControl(verb=WORD, ok=False, reason=word, values=Word(plea.epoch, plea.n, self._voter.rise_above).values())
-            if isinstance(word, str)
-            else ClbControl(verb=WORD, values=word.values())
-        )
+        if isinstance(word, str):
+            return _refused(leader, plea, word, self._voter.rise_above)
+        return ClbControl(verb=WORD, values=word.values())
+
+
+def _refused(leader: str, plea: Plea, why: str, rise_above: int = 0) -> ClbControl:
+    return ClbControl(verb=WORD, ok=False, reason=why, values=Word(leader, plea.epoch, plea.n, rise_above).values())

@@ -76,7 +76,7 @@ class Asking:
         """This client is back on the bus: a command that it may not have got is sent again, under the same execution id."""
         for request in self._requests.returned(name):
             if isinstance(request.message, Execute):
-                self._requests.also(request, self._send(request.message, [name]))
+                self._requests.also(request, self._send(request.message, [name]), [name])
 
     def _send(self, message: Question, names: list[str]) -> int:
         to, addresses = address(self._c, names)

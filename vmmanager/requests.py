@@ -21,7 +21,8 @@ Kind = Literal["get", "exec", "control"]
 
 @dataclass(slots=True)
 class Target:
-    """One client of a request. `missing`: names of properties still to come; `gone`: the bus lost it while we waited."""
+    """One client of a request. `missing`: names of properties still to come; `gone`: the bus lost it while we waited;
+    `last_id`: of the envelope that the request went to it in last."""
 
     name: str
     state: State = "waiting"
@@ -31,6 +32,7 @@ class Target:
     errors: list[str] = field(default_factory=list)
     body: dict[str, Any] = field(default_factory=dict)  # of exec and control, as docs/design/0004 has it
     elapsed_s: float = 0.0
+    last_id: int = 0
 
 
 @dataclass(slots=True)
@@ -118,7 +120,7 @@ class Requests:
         request.waiting = sum(1 for target in targets.values() if target.state == "waiting")
         self._make_room()
         self._open[key] = request
-        self.also(request, key)
+        self.also(request, key, targets)
         progress: list[Progress] = [Settled(request, t) for t in targets.values() if t.state == "unreachable"]
         return progress + self._maybe_end(request)
 
@@ -127,16 +129,20 @@ class Requests:
             for request in [request for request in self._open.values() if request.ended][: REQUESTS_MAX // 10]:
                 self._forget(request)
 
-    def also(self, request: Request, id: int) -> None:
-        """The request went out under this id, too."""
+    def also(self, request: Request, id: int, names: Iterable[str]) -> None:
+        """The request went out to these under this id, too."""
         self._by_id[id] = request
         request.ids.append(id)
+        for name in names:
+            request.targets[name].last_id = id
 
     def answer(self, in_reply_to: int, sender: str, message: Answer, now: float) -> list[Progress]:
         """An answer came. To an unknown request, or of one who was not asked: nothing."""
         request = self._by_id.get(in_reply_to)
         target = request.targets.get(sender) if request else None
         if request is None or target is None or target.state in ("answered", "late", "error"):
+            return []
+        if isinstance(message, ExecErr) and in_reply_to != target.last_id:  # safety: the copy sent later may still be run
             return []
         if not _take(target, request, message):
             return []

@@ -35,7 +35,7 @@ def test_authority_counts_from_the_asking_and_needs_a_majority() -> None:
     plea = made.ask(100.0)
     assert plea is not None
     assert made.why_not(100.1).startswith("it has no authority: 1 of 3 have given their word, 2 are needed (m2: no answer;")
-    made.answered("m2", Word(plea.epoch, plea.n))
+    made.answered("m2", Word("m1", plea.epoch, plea.n))
     assert made.until() == 100.0 + TERMS.authority_s
     assert made.held(103.9)
     assert not made.held(104.0)
@@ -44,7 +44,7 @@ def test_authority_counts_from_the_asking_and_needs_a_majority() -> None:
 def test_a_word_that_nobody_asked_for_counts_nothing() -> None:
     made = _led()
     made.ask(100.0)
-    for voter, word in (("m2", Word(1, 7)), ("m2", Word(2, 1)), ("stranger", Word(1, 1))):
+    for voter, word in (("m2", Word("m1", 1, 7)), ("m2", Word("m1", 2, 1)), ("stranger", Word("m1", 1, 1))):
         made.answered(voter, word)
         assert not made.held(100.1)
 
@@ -54,14 +54,14 @@ def test_a_word_is_for_one_reign() -> None:
     made = _led()
     plea = made.ask(100.0)
     assert plea is not None
-    made.answered("m2", Word(plea.epoch, plea.n))
+    made.answered("m2", Word("m1", plea.epoch, plea.n))
     assert made.held(100.5)
     made.begin(3, 100.5)
     assert not made.held(100.5)
     plea = made.ask(100.5)
     assert plea is not None
     assert not made.held(100.5)
-    made.answered("m2", Word(plea.epoch, plea.n))
+    made.answered("m2", Word("m1", plea.epoch, plea.n))
     assert made.held(100.5)
 
 
@@ -69,7 +69,7 @@ def test_a_witness_breaks_the_tie_of_two() -> None:
     made = _led(("m1", "m2", "w1"))
     made.ask(100.0)
     made.answered("m2", "it gave its word to m2 (epoch 1), for 2.0 s")
-    made.answered("w1", Word(1, 1))
+    made.answered("w1", Word("m1", 1, 1))
     assert made.held(101.0)
 
 
@@ -77,7 +77,7 @@ def test_a_voter_that_has_just_started_is_silent_as_long_as_a_word_of_its_may_ho
     voter = Voter(100.0, mute_s(TERMS))
     plea = Plea(1, 1, TERMS.authority_s, TERMS.drift)
     assert isinstance(voter.asked("m1", plea, 100.0 + mute_s(TERMS) - 0.01), str)
-    assert voter.asked("m1", plea, 100.0 + mute_s(TERMS)) == Word(1, 1, 0)
+    assert voter.asked("m1", plea, 100.0 + mute_s(TERMS)) == Word("m1", 1, 1, 0)
 
 
 def test_a_leader_that_gives_up_frees_its_voters_at_once() -> None:
@@ -86,7 +86,7 @@ def test_a_leader_that_gives_up_frees_its_voters_at_once() -> None:
     other = Plea(2, 1, TERMS.authority_s, TERMS.drift)
     assert isinstance(voter.asked("m2", other, 101.0), str)
     voter.freed("m1", 1)
-    assert voter.asked("m2", other, 101.0) == Word(2, 1, 1, 3)
+    assert voter.asked("m2", other, 101.0) == Word("m2", 2, 1, 1, 3)
 
 
 def test_a_reign_that_is_over_gets_no_word() -> None:
@@ -95,7 +95,7 @@ def test_a_reign_that_is_over_gets_no_word() -> None:
     voter.heard_epoch(5)
     assert isinstance(voter.asked("m1", Plea(4, 1, TERMS.authority_s, TERMS.drift), 100.0), str)
     assert voter.rise_above == 5
-    assert voter.asked("m1", Plea(6, 2, TERMS.authority_s, TERMS.drift), 100.0) == Word(6, 2, 2, FORGOT)
+    assert voter.asked("m1", Plea(6, 2, TERMS.authority_s, TERMS.drift), 100.0) == Word("m1", 6, 2, 2, FORGOT)
 
 
 @pytest.mark.parametrize(("remembered", "others_word"), [("m1", False), ("m2", True), ("", False)])
@@ -104,7 +104,7 @@ def test_a_voter_that_was_restarted_gives_an_epoch_to_nobody_but_whose_it_is(rem
     voter = Voter(0.0, 0.0, 2, remembered)
     assert isinstance(voter.asked("m2", Plea(2, 1, TERMS.authority_s, TERMS.drift), 100.0), Word) is others_word
     assert voter.rise_above == (0 if others_word else 2)
-    assert voter.asked("m2", Plea(3, 2, TERMS.authority_s, TERMS.drift), 100.0) == Word(3, 2, 2, FORGOT)
+    assert voter.asked("m2", Plea(3, 2, TERMS.authority_s, TERMS.drift), 100.0) == Word("m2", 3, 2, 2, FORGOT)
 
 
 # --- any schedule -----------------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ class Leader:
     def words(self) -> None:
         """It asks for words, and gets them."""
         self.reign.look(3)
-        self.reign.authority.answered("m2", Word(3, self.reign.authority._n, *self.before))
+        self.reign.authority.answered("m2", Word("m1", 3, self.reign.authority._n, *self.before))
 
     def asks(self, n: int, **more: Any) -> None:
         self.watch.asked("xen1", Ask(n, "boot", **more).values())

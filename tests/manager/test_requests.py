@@ -82,7 +82,7 @@ class RequestsMachine(RuleBasedStateMachine):
             assert request.kind == "exec"
             self.next_id += 1
             self.kinds[self.next_id] = "exec"
-            self.requests.also(request, self.next_id)
+            self.requests.also(request, self.next_id, [name])
 
     @precondition(lambda self: self.next_id)
     @rule(data=st.data())

@@ -92,18 +92,23 @@ class Reign:
             answer = ClbControl(verb=WORD, values=word.values())
         else:
             answer = ClbControl(
-                verb=WORD, ok=False, reason=word, values=Word(plea.epoch, plea.n, self.authority.voter.rise_above).values()
+                verb=WORD,
+                ok=False,
+                reason=word,
+                values=Word(leader, plea.epoch, plea.n, self.authority.voter.rise_above).values(),
             )
         self._c.send(answer, (leader,), (address,))
 
     def answered(self, voter: str, answer: ClbControl) -> None:
         word = Word.of(answer.values)
-        if not answer.ok:
-            self.authority.answered(voter, answer.reason or "it gave none")
-            if word is not None and word.epoch == self.authority.epoch <= word.before and voter in self.authority.voters:
-                self.outbid(word.before)
-        elif word is not None:
+        if word is None or word.leader != self._c.name:  # safety: two may ask under the same epoch, and all hear a witness
+            return
+        if answer.ok:
             self.authority.answered(voter, word)
+            return
+        self.authority.answered(voter, answer.reason or "it gave none")
+        if word.epoch == self.authority.epoch <= word.before and voter in self.authority.voters:
+            self.outbid(word.before)
 
     def quiet(self) -> float:
         """So many times as long as a voter keeps its word nobody has asked for ours."""

@@ -102,7 +102,7 @@ class Dispatch:
     def run(self, *, tick: bool) -> None:
         """Begins what may begin; at each tick asks hosts whose lists are too old."""
         self._fetch_outdated()
-        if tick:
+        if tick and self._m.protection.may_order():
             self._send_resumed()
         orders, tasks = self._m.context.config.orders, self._m.tasks
         queued = tasks.queued() if len(tasks) else []
@@ -263,7 +263,9 @@ class Dispatch:
             execution=task.id, command=COMMANDS[task.op], parameters=self._parameters(task), timeout_s=task.limit_s
         )
         try:
-            _, progress = self._m.asking.ask("exec", message, [task.host], task.limit_s + EXECUTE_GRACE_S, task=task.id)
+            task.request, progress = self._m.asking.ask(
+                "exec", message, [task.host], task.limit_s + EXECUTE_GRACE_S, task=task.id
+            )
         except Refused as refused:
             self._end(task, str(refused))
             return
@@ -300,7 +302,9 @@ class Dispatch:
             self._fetching.discard(request.task.removeprefix(FETCH))
             return
         task = self._m.tasks.by_id(request.task)
-        if task is None or task.phase is not Phase.SENT:
+        if (
+            task is None or task.phase is not Phase.SENT or task.request != request.key
+        ):  # safety: the last copy may still be run
             return
         target = next(iter(request.targets.values()))
         body = target.body
@@ -395,8 +399,16 @@ class Dispatch:
             if now - task.since > task.limit_s + RESUMED_S:
                 why = "the manager that ordered it is gone; what became of it, the next list tells"
                 self._end(task, why, definite=False)
-            elif client is not None and client.address:
+            elif client is not None and client.address and not self._why_not_again(task):
                 self._send(task)
+
+    def _why_not_again(self, task: Task) -> str:
+        """safety: the leader before may have ended it and started the VM elsewhere, and not been heard."""
+        vm = self._m.definitions.get(task.vm) if task.op in ARRIVES else None
+        if vm is None:
+            return ""
+        why = safety.may_be_elsewhere(self._m.record(task.vm), task.host, self._m.seen, self._m.context.now.wall)
+        return why or self._m.protection.why_not_start(vm)
 
 
 def _resumed(record: Record, order: Order) -> Task:

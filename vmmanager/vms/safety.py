@@ -15,10 +15,18 @@ def may_not_arrive(record: Record, host: str, seen: Sightings, now: float, *, le
     for place, domain in seen.where(record.name):  # safety: one VM, one domain
         if place != leaving and (domain.alive or place != host):
             return f"{place} lists it as {domain.state}"
-    return _may_be_elsewhere(record, host, seen, now, leaving)
+    return _silent_elsewhere(record, host, seen, now, leaving)
 
 
-def _may_be_elsewhere(record: Record, host: str, seen: Sightings, now: float, leaving: str) -> str:
+def may_be_elsewhere(record: Record, host: str, seen: Sightings, now: float) -> str:
+    """Why another host than this one may have it."""
+    for place, domain in seen.where(record.name):
+        if place != host:
+            return f"{place} lists it as {domain.state}"
+    return _silent_elsewhere(record, host, seen, now)
+
+
+def _silent_elsewhere(record: Record, host: str, seen: Sightings, now: float, leaving: str = "") -> str:
     """safety: a host that is silent may still run it."""
     for place in record.places:
         if place not in (leaving, host) and (why := seen.why_unknown(place, now, record.name)):

@@ -66,6 +66,7 @@ class Task:
     noted_at: float = 0.0  # wall clock, as it stands among the attempts
     phase: Phase = Phase.QUEUED
     id: str = ""  # execution id, from noting on
+    request: int = 0  # key of the one that it was sent by last
     text: str = "waits for its turn"
     share: float | None = None
 
