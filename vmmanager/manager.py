@@ -115,6 +115,7 @@ class Manager:
         self._filled = False
         self._promoted = False
         self._ticked = False
+        self._tick_at = now.mono + TICK_S
         self._clock = now.wall - now.mono
 
     # --- the step -------------------------------------------------------------------------------------------------------
@@ -195,7 +196,7 @@ class Manager:
     def _next_wake(self) -> float:
         engine_wake = self.engine.next_wake()
         wakes = (
-            self.context.now.mono + TICK_S,
+            self._tick_at,
             self.requests.next_wake(),
             self.leadership.next_wake(),
             self.roll.next_wake(),
@@ -381,7 +382,7 @@ class Manager:
 
     def _tick(self, event: Tick) -> None:
         now = self.context.now.mono
-        self._ticked = True
+        self._ticked, self._tick_at = True, now + TICK_S
         self.keys.tick()
         self.leadership.tick()
         self._doubt_leader()

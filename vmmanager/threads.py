@@ -172,7 +172,6 @@ class TriggerWatch:
         self._hands = hands
         self._measure = measure
         self._wake = 0.0
-        self._tick_at = 0.0
         self.stopping = threading.Event()
 
     def run(self, alive: Callable[[], None], alive_every_s: float) -> None:
@@ -192,8 +191,7 @@ class TriggerWatch:
                 self._manager.handle(self._measure(), now)
             self._manager.handle(event, now)
         now = moment()
-        if now.mono >= self._wake or now.mono >= self._tick_at:
-            self._tick_at = now.mono + 1.0
+        if now.mono >= self._wake:
             self._manager.handle(events.Tick(), now)
         for effect in self._manager.conclude(now):
             if isinstance(effect, events.WakeAt):

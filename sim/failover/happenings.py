@@ -76,7 +76,9 @@ def pause(world: World, name: str, part: str = "") -> None:
 
 
 def resume(world: World, name: str, part: str = "") -> None:
-    """SIGCONT."""
+    """SIGCONT. Where the system stands still nobody hears it."""
+    if name in world.hosts and world.hosts[name].machine.hung:
+        return
     for process in _processes(world, name, part):
         process.go_on()
 

@@ -204,7 +204,10 @@ class GuardDaemon(Process):
 
     def _start(self) -> None:
         box = self.box
-        if not box.machine.up or not box.client.alive or box.machine.hung:
+        if not box.machine.up or not box.client.alive:
+            return
+        if box.machine.hung:  # the client tries until it has one
+            self.timeline.after(GUARD_START_S, self._start)
             return
         if not self.alive:
             self.begin()

@@ -50,7 +50,7 @@ class Guarding(Protection):
         known = self._w.hosts.get(host)
         return known.proved_by if known is not None and known.state in PROVED else ""
 
-    def why_not_start(self, vm: VmConfig) -> str:
+    def why_unknown(self, vm: VmConfig) -> str:
         if not vm.protect:
             return ""
         self._forget_heard()
@@ -59,10 +59,13 @@ class Guarding(Protection):
             return f"it may be on {host}, which this leader has not heard"
         if why := self._not_yet(vm):
             return why
-        if why := self._w.reign.why_not_alone():
+        return self._w.reign.why_not_alone()
+
+    def why_not_start(self, vm: VmConfig) -> str:
+        if why := self.why_unknown(vm):
             return why
         record = self._m.records.get(vm.name)
-        if record is not None and record.rescued and self._w.restraint.disarmed:
+        if vm.protect and record is not None and record.rescued and self._w.restraint.disarmed:
             return f"fail-over is disarmed by {self._w.restraint.disarmed_by}"
         return ""
 

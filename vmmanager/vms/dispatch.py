@@ -408,7 +408,7 @@ class Dispatch:
         if vm is None:
             return ""
         why = safety.may_be_elsewhere(self._m.record(task.vm), task.host, self._m.seen, self._m.context.now.wall)
-        return why or self._m.protection.why_not_start(vm)
+        return why or self._m.protection.why_unknown(vm)
 
 
 def _resumed(record: Record, order: Order) -> Task:

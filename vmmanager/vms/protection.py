@@ -16,6 +16,10 @@ class Protection:
         """The sentence that proves it."""
         return ""
 
+    def why_unknown(self, vm: VmConfig) -> str:
+        """Why this leader cannot know yet where it runs."""
+        return ""
+
     def why_not_start(self, vm: VmConfig) -> str:
         """Why it must not be started anywhere now, beyond what its record says."""
         return ""
