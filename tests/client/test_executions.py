@@ -67,6 +67,19 @@ def test_what_the_closed_list_does_not_hold_is_refused_and_nothing_runs() -> Non
     assert one.found(Journal)
 
 
+def test_what_was_refused_is_refused_for_good() -> None:
+    """Who asked was told, and has gone on: another copy of it, that comes later, must not run."""
+    one = Driven(allow=())
+    one.said(one.ask(execute()))
+    one.step(Reconfigured(replace(one.host.config, allow=("log",))))
+    (answer,) = one.said(one.ask(execute()))
+    assert isinstance(answer, ExecErr)
+    assert (answer.kind, answer.repeated) == ("refused", True)
+    assert not one.found(Journal)
+    one.ask(execute("x2"))
+    assert one.found(Journal)
+
+
 @pytest.mark.parametrize(
     ("allow", "message", "allowed"),
     [

@@ -126,6 +126,19 @@ TestRequests = RequestsMachine.TestCase
 TestRequests.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 
 
+def test_a_command_has_failed_when_its_last_copy_has() -> None:
+    """A copy sent later, to a client that was away, may be run where the first one was refused."""
+    refused, done = ExecErr(execution="e", kind="refused", reason="no"), ExecVal(execution="e")
+    for late, wanted in ((refused, "error"), (done, "answered")):
+        requests = Requests()
+        requests.open(1, "exec", question("exec"), ["a"], [], 0.0, 9.0)
+        (request,) = requests.returned("a")
+        requests.also(request, 2, ["a"])
+        assert requests.answer(1, "a", refused, 1.0) == []
+        assert requests.answer(2, "a", late, 1.0)
+        assert request.targets["a"].state == wanted
+
+
 def test_a_command_lost_on_the_way_is_not_said_to_have_failed() -> None:
     requests = Requests()
     requests.open(1, "exec", question("exec"), ["a"], [], 0.0, 5.0)

@@ -186,8 +186,12 @@ def test_what_an_order_changed_is_told_at_once_and_not_with_the_next_ticks(begin
     until(lambda: len(host.pushed("domains")) >= before + 2, "a failed order is followed by a list as well")
 
 
-def test_progress_is_told_to_who_asked_before_the_answer(begin: Begin) -> None:
-    host = begin()
+def test_progress_is_told_to_who_asked_before_the_answer(begin: Begin, tmp_path: Path) -> None:
+    """Of what takes a moment: of a job that has ended meanwhile the answer alone is told."""
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nsleep 1\n")
+    slow.chmod(0o755)
+    host = begin(f"sim_hook = {slow}\n")
     request = host.send("vm-start", vm="mail1", definition=to_wire(MAIL))
     assert isinstance(host.answer(request), ExecVal)
     assert host.progress(request) == ["creating the domain"]
