@@ -302,9 +302,9 @@ class Dispatch:
             self._fetching.discard(request.task.removeprefix(FETCH))
             return
         task = self._m.tasks.by_id(request.task)
-        if (
-            task is None or task.phase is not Phase.SENT or task.request != request.key
-        ):  # safety: the last copy may still be run
+        if task is None or task.phase is not Phase.SENT:
+            return
+        if task.request != request.key:  # safety: the last copy may still be run
             return
         target = next(iter(request.targets.values()))
         body = target.body
