@@ -127,6 +127,7 @@ TESTS = {
     "vmmanager/manager.py": "tests/manager/test_hostile.py",
     "vmmanager/acting.py": "tests/manager/test_scenarios.py",
     "vmmanager/operations.py": "tests/manager/test_scenarios.py",
+    "vmmanager/requests.py": "tests/manager/test_requests.py",
     "vmmanager/vms/safety.py": "tests/vms/test_sightings.py",
     "failover/watch.py": "tests/failover/test_watch.py",
     "failover/sequence.py": "tests/failover/test_watch.py",
