@@ -151,7 +151,7 @@ class Machines:
 
     def promoted(self) -> None:
         """safety: lists from before we led may be older than an order that our predecessor ended: all must be told anew."""
-        self.leading = True
+        self.leading, self.seen.led_at = True, self.context.now.wall
         for host in self.seen.hosts():
             self.seen.ended[host, ""] = self.context.now.wall
         self._look(self.seen.hosts())
@@ -159,7 +159,7 @@ class Machines:
         self._dirty |= self.definitions.keys() | self.records.keys()
 
     def deposed(self) -> None:
-        self.leading = False
+        self.leading, self.seen.led_at = False, 0.0
         self.tasks.clear()
         self.waits.clear()
         self.watchers.drop("this manager leads no longer; what was ordered goes on: see `vmctl vm list` at the new leader")

@@ -82,12 +82,13 @@ class Sightings:
     """The listings of all hosts, brought up to date by `look`.
 
     `ended`: (host, VM) of which a list is awaited, and the wall clock when the order ended after which it must be read. VM "":
-    all."""
+    all. `led_at`: wall clock, since when this manager leads; 0: it does not."""
 
     def __init__(self) -> None:
         self.listings: dict[str, Listing] = {}
         self.protection = Protection()
         self.ended: dict[tuple[str, str], float] = {}
+        self.led_at = 0.0
         self._parsed: dict[str, tuple[object, tuple[Domain, ...], str]] = {}
         self._by_name: dict[str, set[str]] = {}  # domain of ours -> hosts that list it
 
@@ -100,6 +101,8 @@ class Sightings:
             new = self._listing(host, client, factor, now) if client and host in farm.hypervisors else None
             if new is not None and old is not None and _old_news(old, new):
                 self.ended[host, ""] = now
+            if new is not None and old is None:  # safety: what it read before may be older than an order of the leader before
+                self.ended.setdefault((host, ""), self.led_at)
             if new is not None:
                 was_awaited = (host, "") in self.ended
                 names |= self._told_since(new)
@@ -165,6 +168,7 @@ class Sightings:
 
     def clock_set(self, by_s: float) -> None:
         self.ended = {key: at + by_s for key, at in self.ended.items()}
+        self.led_at += by_s if self.led_at else 0.0
 
     def names(self) -> Iterable[str]:
         return self._by_name
