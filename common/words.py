@@ -11,7 +11,8 @@ from math import isfinite
 from typing import Any, Self
 
 from common.leases import DRIFT_MAX, Terms, mute_s
-from common.protocol import Value, flat
+from common.leasewords import WORD
+from common.protocol import ClbControl, Value, flat
 
 EPOCH_MAX = 2**63 - 1
 FORGOT = EPOCH_MAX  # how much a reign has told, for all that a voter knows that was restarted
@@ -114,6 +115,21 @@ class Voter:
         """This leader acts no more, by its own word."""
         if (leader, epoch) == (self._leader, self._epoch):
             self._given_until = float("-inf")
+
+
+def answer(voter: Voter, leader: str, plea: Plea, now: float) -> ClbControl | None:
+    """What a voter says to a plea; None: no answer is due."""
+    if plea.over:
+        voter.freed(leader, plea.epoch)
+        return None
+    word = voter.asked(leader, plea, now)
+    return (
+        refusal(leader, plea, word, voter.rise_above) if isinstance(word, str) else ClbControl(verb=WORD, values=word.values())
+    )
+
+
+def refusal(leader: str, plea: Plea, why: str, rise_above: int = 0) -> ClbControl:
+    return ClbControl(verb=WORD, ok=False, reason=why, values=Word(leader, plea.epoch, plea.n, rise_above).values())
 
 
 def _count(value: Any) -> bool:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from common.config.model import GuardConfig, PropertyConfig, Where
 from common.leases import Terms, mute_s
-from common.leasewords import LEASE, WORD, Ask, Grant
+from common.leasewords import LEASE, Ask, Grant
 from common.protocol import ClbControl, Execute, Value
-from common.words import Plea, Voter, Word
+from common.words import Plea, Voter, answer, refusal
 from vmclient.events import Effect, GuardCame, GuardFailed, GuardGone, Moment, Note, Send, StartGuard, ToGuard
 from vmclient.guardwords import Lease, Status
 
@@ -250,18 +250,8 @@ class Witness:
     def asked(self, leader: str, plea: Plea, now: float) -> ClbControl | None:
         """The answer; None: none is due."""
         if not self._config.witness:
-            return _refused(leader, plea, "this client is no witness (witness of [failover])")
+            return refusal(leader, plea, "this client is no witness (witness of [failover])")
         if self._voter is None:
             self._voter = Voter(self._started, max(plea.mute_s, mute_s(Terms())), self._before)
             self._voter.heard_epoch(self._epoch)
-        if plea.over:
-            self._voter.freed(leader, plea.epoch)
-            return None
-        word = self._voter.asked(leader, plea, now)
-        if isinstance(word, str):
-            return _refused(leader, plea, word, self._voter.rise_above)
-        return ClbControl(verb=WORD, values=word.values())
-
-
-def _refused(leader: str, plea: Plea, why: str, rise_above: int = 0) -> ClbControl:
-    return ClbControl(verb=WORD, ok=False, reason=why, values=Word(leader, plea.epoch, plea.n, rise_above).values())
+        return answer(self._voter, leader, plea, now)

@@ -7,9 +7,9 @@ from typing import Any
 
 from common.config.model import ManagerConfig
 from common.leases import mute_s
-from common.leasewords import WORD, WORDS
+from common.leasewords import WORDS
 from common.protocol import GROUP_MANAGERS, ClbControl, Control
-from common.words import FORGOT, Plea, Voter, Word
+from common.words import FORGOT, Plea, Voter, Word, answer
 from vmmanager.context import Context
 from vmmanager.failover.authority import Authority
 
@@ -84,29 +84,17 @@ class Reign:
         if plea is None or leader == self._c.name:
             return
         self.pleaded_at = self._c.now.mono
-        if plea.over:
-            self.authority.voter.freed(leader, plea.epoch)
-            return
-        word = self.authority.voter.asked(leader, plea, self._c.now.mono)
-        if isinstance(word, Word):
-            answer = ClbControl(verb=WORD, values=word.values())
-        else:
-            answer = ClbControl(
-                verb=WORD,
-                ok=False,
-                reason=word,
-                values=Word(leader, plea.epoch, plea.n, self.authority.voter.rise_above).values(),
-            )
-        self._c.send(answer, (leader,), (address,))
+        if said := answer(self.authority.voter, leader, plea, self._c.now.mono):
+            self._c.send(said, (leader,), (address,))
 
-    def answered(self, voter: str, answer: ClbControl) -> None:
-        word = Word.of(answer.values)
+    def answered(self, voter: str, said: ClbControl) -> None:
+        word = Word.of(said.values)
         if word is None or word.leader != self._c.name:  # safety: two may ask under the same epoch, and all hear a witness
             return
-        if answer.ok:
+        if said.ok:
             self.authority.answered(voter, word)
             return
-        self.authority.answered(voter, answer.reason or "it gave none")
+        self.authority.answered(voter, said.reason or "it gave none")
         if word.epoch == self.authority.epoch <= word.before and voter in self.authority.voters:
             self.outbid(word.before)
 

@@ -151,9 +151,8 @@ class Machines:
 
     def promoted(self) -> None:
         """safety: lists from before we led may be older than an order that our predecessor ended: all must be told anew."""
-        self.leading, self.seen.led_at = True, self.context.now.wall
-        for host in self.seen.hosts():
-            self.seen.ended[host, ""] = self.context.now.wall
+        self.leading = True
+        self.seen.led(self.context.now.wall)
         self._look(self.seen.hosts())
         self.emptying.resume()
         self._dirty |= self.definitions.keys() | self.records.keys()

@@ -120,6 +120,11 @@ class Sightings:
                 self._take(new)
         return changed, names
 
+    def led(self, now: float) -> None:
+        """This manager leads from now on: every host is to list its domains anew, those that come later as well."""
+        self.led_at = now
+        self.ended |= {(host, ""): now for host in self.listings}
+
     def hosts(self) -> list[str]:
         return sorted(self.listings)
 
