@@ -67,9 +67,9 @@ class Operator:
         """Output and errors together."""
         return vmctl(self.socket(), words)
 
-    def ask(self, *words: str) -> Any:
+    def ask(self, *words: str, limit_s: float = ASK_S) -> Any:
         """What `vmctl WORDS --json` says. Raises Failed."""
-        return ask(self.socket(), *words)
+        return ask(self.socket(), *words, limit_s=limit_s)
 
     def online(self) -> set[str]:
         """The hosts that hold a lease. Raises Failed."""
