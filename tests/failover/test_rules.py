@@ -203,16 +203,25 @@ def test_why_nothing_is_done() -> None:
 
 def test_a_beat_counts_as_silent_only_by_looks_that_ended_well() -> None:
     claims = Claims(TERMS)
-    claims.looked(10.0, {"xen1": "boot 1"}, {}, "")
-    claims.looked(18.0, {"xen1": "boot 1"}, {}, "")
+    claims.looked(10.0, 10.1, {"xen1": "boot 1"}, {}, "")
+    claims.looked(18.0, 18.1, {"xen1": "boot 1"}, {}, "")
     assert not claims.is_silent("xen1", 18.0)
-    claims.looked(19.0, {}, {}, "Stale file handle")
+    claims.looked(19.0, 19.1, {}, {}, "Stale file handle")
     assert not claims.is_silent("xen1", 30.0)
-    claims.looked(20.0, {"xen1": "boot 1"}, {}, "")
+    claims.looked(20.0, 20.1, {"xen1": "boot 1"}, {}, "")
     assert claims.is_silent("xen1", 20.0)
-    claims.looked(21.0, {"xen1": "boot 2"}, {}, "")
+    claims.looked(21.0, 21.1, {"xen1": "boot 2"}, {}, "")
     assert not claims.is_silent("xen1", 21.0)
     assert not claims.is_silent("xen2", 21.0)
+
+
+def test_a_beat_that_a_hanging_look_saw_may_be_as_young_as_its_end() -> None:
+    claims = Claims(TERMS)
+    claims.looked(10.0, 30.0, {"xen1": "boot 1"}, {}, "")
+    claims.looked(31.0, 31.1, {"xen1": "boot 1"}, {}, "")
+    assert not claims.is_silent("xen1", 31.1)
+    claims.looked(40.0, 40.1, {"xen1": "boot 1"}, {}, "")
+    assert claims.is_silent("xen1", 40.1)
 
 
 # --- room -------------------------------------------------------------------------------------------------------------------

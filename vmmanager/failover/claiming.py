@@ -54,7 +54,7 @@ class Claiming:
         w = self._w
         self._looking = False
         old = self.seen.error
-        self.seen.looked(event.began, event.beats, event.claims, event.error)
+        self.seen.looked(event.began, w.now, event.beats, event.claims, event.error)
         if self.seen.error != old:
             text = f"not readable: {event.error}" if event.error else "readable"
             w.say("failover", f"storage of fail-over: {text}", "warning" if event.error else "info")

@@ -1,6 +1,7 @@
 """The storage as the leader sees it: which hosts still write their beat, which claims lie there. Pure.
 
-A look is evidence only for what it read; one that failed or hangs is none. Times are monotonic, of the beginning of a look.
+A look is evidence only for what it read; one that failed or hangs is none. Times are monotonic. What a look read may be as young
+as its end and as old as its beginning: a beat counts from the end of the look that saw it first, to the beginning of the last.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ LOOK_AGE_BEATS = 3  # older than so many beats, the last look says nothing of no
 
 @dataclass(slots=True)
 class Beat:
-    """`mark`: what the beat file held; `changed_at`: beginning of the look that first saw that."""
+    """`mark`: what the beat file held; `changed_at`: end of the look that first saw that."""
 
     mark: str
     changed_at: float
@@ -23,7 +24,7 @@ class Beat:
 
 @dataclass(slots=True)
 class Claims:
-    """`error`: why the last look gave nothing. `lying`: host -> number of the claim that the last look saw, 0: none."""
+    """`looked_at`: when the last look began. `error`: why it gave nothing. `lying`: host -> number of the claim that the last look saw, 0: none."""
 
     terms: Terms
     looked_at: float = float("-inf")
@@ -31,7 +32,7 @@ class Claims:
     beats: dict[str, Beat] = field(default_factory=dict)
     lying: dict[str, int] = field(default_factory=dict)
 
-    def looked(self, began: float, beats: Mapping[str, str], claims: Mapping[str, int], error: str) -> None:
+    def looked(self, began: float, ended: float, beats: Mapping[str, str], claims: Mapping[str, int], error: str) -> None:
         self.error = error
         if error:
             return
@@ -40,7 +41,7 @@ class Claims:
         for host, mark in beats.items():
             known = self.beats.get(host)
             if known is None or known.mark != mark:
-                self.beats[host] = Beat(mark, began)
+                self.beats[host] = Beat(mark, ended)  # safety: a look that hung saw what was written long after it began
 
     def readable(self, now: float) -> bool:
         return not self.error and now - self.looked_at <= LOOK_AGE_BEATS * self.terms.beat_s + self.terms.margin_s
@@ -50,7 +51,7 @@ class Claims:
         beat = self.beats.get(host)
         if beat is None or not self.readable(now):
             return 0.0
-        return self.looked_at - beat.changed_at
+        return max(0.0, self.looked_at - beat.changed_at)
 
     def is_silent(self, host: str, now: float) -> bool:
         """Its beat has stood still for so long that it cannot hold its VMs by storage, were it not for a look in between."""
