@@ -36,6 +36,7 @@ WITHOUT = {
     "sent is not None and n > self._granted_n": "sent is not None",
     "self.since + lease_over_s(self.terms)": "self.since",
     "tuple(sorted(dark))": "()",
+    "Beat(mark, ended)": "Beat(mark, began)",
 }
 """Where the whole condition never true, or the statement not there, is no danger: the part of it that is."""
 
