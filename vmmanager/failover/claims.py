@@ -1,7 +1,8 @@
 """The storage as the leader sees it: which hosts still write their beat, which claims lie there. Pure.
 
-A look is evidence only for what it read; one that failed or hangs is none. Times are monotonic. What a look read may be as young
-as its end and as old as its beginning: a beat counts from the end of the look that saw it first, to the beginning of the last.
+A look is evidence only for what it read; one that failed or hangs is none. Times are monotonic. What a look read may be as
+young as its end and as old as its beginning: a beat counts from the end of the look that saw it first, to the beginning of the
+last.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class Beat:
 
 @dataclass(slots=True)
 class Claims:
-    """`looked_at`: when the last look began. `error`: why it gave nothing. `lying`: host -> number of the claim that the last look saw, 0: none."""
+    """`looked_at`: when the last look began. `error`: why it gave nothing. `lying`: host -> number of the claim that it saw, 0:
+    none."""
 
     terms: Terms
     looked_at: float = float("-inf")
