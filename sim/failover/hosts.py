@@ -310,7 +310,8 @@ class GuardDaemon(Process):
         self.box.machine.destroy(name, lambda error: self.put(guarding.Destroyed(name, error)) if self.life == life else None)
 
     def _look(self, look: guarding.Look) -> None:
-        """safety: it counts from its beginning; the claim is read before and after the beat is written."""
+        """safety: it counts from its beginning; the claim is read before and after the beat is written, which says that none
+        was seen."""
         box, began, life = self.box, self.clock.mono, self.life
         storage = box.world.storage
         mark = f"{box.name}-boot{box.machine.boots} {look.n}"
@@ -322,9 +323,9 @@ class GuardDaemon(Process):
                 error = "the storage cannot be reached"
             elif claim is None:
                 error = "no leader knows this host there"
-            elif mount.state == "full":
+            elif mount.state == "full" and not claim:
                 error = "no space is left"
-            else:  # what is written arrives, whatever the cache shows: it is synced
+            elif not claim:  # what is written arrives, whatever the cache shows: it is synced
                 storage.beats[box.name] = mark
             if self.life == life:
                 self.put_after(0.0, guarding.Looked(began, claim or 0, error))

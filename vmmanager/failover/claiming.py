@@ -65,6 +65,7 @@ class Claiming:
             host.over_at = w.since + lease_over_s(w.terms)
             w.unheard.add(name)
         for name, host in sorted(w.hosts.items()):
+            host.beat_at = self.seen.beat_at(name)
             self._look_at_claim(host, event.claims.get(name), event.began)
 
     def _look_at_claim(self, host: Host, lying: int | None, began: float) -> None:

@@ -48,6 +48,11 @@ class Claims:
     def readable(self, now: float) -> bool:
         return not self.error and now - self.looked_at <= LOOK_AGE_BEATS * self.terms.beat_s + self.terms.margin_s
 
+    def beat_at(self, host: str) -> float:
+        """Its last beat is no younger; minus infinity: none was ever seen."""
+        beat = self.beats.get(host)
+        return beat.changed_at if beat else float("-inf")
+
     def silent_for_s(self, host: str, now: float) -> float:
         """Since when its beat has not changed, as far as we could see. 0 where nothing can be said."""
         beat = self.beats.get(host)

@@ -81,7 +81,8 @@ class Host:
     """One host that asks for leases, or of which an operator spoke. Times are monotonic, minus infinity: never.
 
     `ask`: its last asking. `over_at`: from then its lease is over by any clock. `claim`: the number of our claim, 0: none;
-    `claim_at`: since when it has been on the storage, `claim_seen_at`: beginning of the last look that saw it there."""
+    `claim_at`: since when it has been on the storage, `claim_seen_at`: beginning of the last look that saw it there.
+    `beat_at`: end of the look that saw its last beat first."""
 
     name: str
     state: State = "unknown"
@@ -104,6 +105,7 @@ class Host:
     claim_last: int = 0  # the highest there ever was on it
     claim_at: float = float("inf")
     claim_seen_at: float = float("-inf")
+    beat_at: float = float("-inf")
     fence_at: float = float("-inf")  # no fence device is tried before
     noting: str = ""  # the token of its row on its way to the disk: no lease before
     noted_at: float = float("-inf")

@@ -38,6 +38,8 @@ def by_time(host: Host, terms: Terms, *, may_have: bool, trust: bool) -> ByTime:
     seen_s = storage_over_s(terms)
     if host.claim_seen_at < host.claim_at + seen_s:  # safety: somebody may have overwritten it before the host saw it
         return ByTime(NEVER, f"the claim has not lain there for {seen_s:.1f} s yet")
+    if host.claim_seen_at < host.beat_at + seen_s + stop_s:  # safety: who beats sees no claim; what it reads there may be old
+        return ByTime(NEVER, f"its beat has not stood still for {seen_s + stop_s:.1f} s yet, and beats where it sees no claim")
     without_storage = host.claim_at + seen_s + stop_s
     return ByTime(max(without_lease, without_storage), "lease, claim, stop and watchdog have passed")
 
