@@ -1,8 +1,9 @@
 """Beats and claims on shared storage: files of one fixed size with a checksum, bytes <-> dataclasses. Pure (docs/design/0040).
 
-STORAGE/failover/beats/HOST is the host's: it alone writes it. STORAGE/failover/claims/HOST is the leader's, and lies there for
-every host that asks for leases, with number 0 where nothing is claimed. safety: a host that finds no such file does not see the
-storage that the leader sees (an empty mount point), and a block that is not whole says nothing.
+STORAGE/failover/beats/HOST is the host's: it alone writes it, and only while it sees no claim. STORAGE/failover/claims/HOST is
+the leader's, and lies there for every host that asks for leases, with number 0 where nothing is claimed. safety: a host that
+finds no such file does not see the storage that the leader sees (an empty mount point), and a block that is not whole says
+nothing.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class _Block(Struct, frozen=True, forbid_unknown_fields=False):
 
 
 class Beat(_Block, frozen=True, tag="beat"):
-    """`n` rises with each beat of one boot."""
+    """`n` rises with each beat of one boot. It says as well that the host sees no claim."""
 
     host: _Name
     boot_id: _Name

@@ -215,6 +215,13 @@ def test_a_beat_counts_as_silent_only_by_looks_that_ended_well() -> None:
     assert not claims.is_silent("xen2", 21.0)
 
 
+def test_a_claim_is_no_proof_while_the_host_beats() -> None:
+    host = _host(storage=True, claim=1, claim_at=110.0, claim_seen_at=200.0, beat_at=195.0)
+    assert by_time(host, TERMS, may_have=True, trust=False).at == NEVER
+    host.claim_seen_at = 195.0 + storage_over_s(TERMS) + stopped_s(TERMS, 8.0)
+    assert by_time(host, TERMS, may_have=True, trust=False).at < host.claim_seen_at
+
+
 def test_a_beat_that_a_hanging_look_saw_may_be_as_young_as_its_end() -> None:
     claims = Claims(TERMS)
     claims.looked(10.0, 30.0, {"xen1": "boot 1"}, {}, "")

@@ -243,6 +243,9 @@ def test_while_the_storage_answers_a_bus_that_is_gone_stops_nothing(start: Start
     assert Beat.decode(read_block(Path(beat_path(shared, HOST)))).mark != mark
     storage(tmp_path, 7)
     host.gone_within(TERMS.beat_s + TERMS.stop_s + 1.0, "mail1")
+    mark = Beat.decode(read_block(Path(beat_path(shared, HOST)))).mark
+    time.sleep(3 * TERMS.beat_s)
+    assert Beat.decode(read_block(Path(beat_path(shared, HOST)))).mark == mark  # it beats only while it sees no claim
     bus.start()
     leader.ask_with(lambda ask: ask.stopped == 7, "it does not tell that it has obeyed")
 
