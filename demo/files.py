@@ -49,6 +49,11 @@ anti_affinity = shop2
 memory = 1G
 kernel = /boot/vmlinuz
 
+[safe1]
+memory = 512M
+kernel = /boot/vmlinuz
+protect = yes
+
 [db1]
 memory = 2G
 vcpus = 2
@@ -64,6 +69,19 @@ farm = {farm}
 sim_memory = 8G
 sim_boot = 1s
 sim_shutdown = 1s
+
+[failover]
+watchdog = sim
+"""
+PROTECTED = "safe1"  # of VMS
+
+FAILOVER = f"""
+[vms]
+restart_delay = {FAST_S}
+
+[failover]
+# nobody waits half a minute here after the manager's start
+grace = 1
 """
 
 CHANGES = (
@@ -116,7 +134,7 @@ local_keys = ../keys
 
 def _write_manager(folder: Path, port: int) -> None:
     settings = f"[manager]\nname = {MANAGER}\ngrace = 1\nsilent_after = 3\nrefresh = 5\n\n"
-    _write(folder / "vmmanager.ini", settings + COMMON.format(port=port) + f"\n[vms]\nrestart_delay = {FAST_S}\n")
+    _write(folder / "vmmanager.ini", settings + COMMON.format(port=port) + FAILOVER)
     _write(folder / "vms.ini", VMS)
     for name in ("client_query", "client_alive_check"):
         _write(folder / "triggers.d" / f"{name}.ini", _trigger(name))

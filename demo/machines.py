@@ -15,38 +15,40 @@ def tell(farm: Farm, show: Show) -> None:
     """Raises Failed."""
     show.head("Virtual machines: vms.ini on the manager, a simulated hypervisor on xen1 and xen2")
     farm.wait("both hosts have told what they have", lambda: len(_told(farm)) == 2)
-    _vmctl(farm, show, "vm", "start", "all", "-y")
-    _vmctl(farm, show, "vm", "list")
+    vmctl(farm, show, "vm", "start", "all", "-y")
+    vmctl(farm, show, "vm", "list")
     host = _where(farm, "shop1")
     show.say(f"the guest of shop1 crashes on {host}", "bold red")
     _happens(farm, host, "crash", "shop1")
-    farm.wait("shop1 is restarted", lambda: _vm(farm, "shop1")["restarts"] and _vm(farm, "shop1")["state"] == "running")
+    farm.wait("shop1 is restarted", lambda: vm_of(farm, "shop1")["restarts"] and vm_of(farm, "shop1")["state"] == "running")
     show.say(f"shop1 runs again on {_where(farm, 'shop1')}: {_last(farm, 'shop1')}", "bold green")
     host = _where(farm, "db1")
     show.say(f"somebody destroys db1 by hand on {host}", "bold red")
     _happens(farm, host, "destroy", "db1")
-    held = farm.wait("it is noticed", lambda: _vm(farm, "db1")["held"])
+    held = farm.wait("it is noticed", lambda: vm_of(farm, "db1")["held"])
     show.say(f"db1 is not fought over: {held}", "bold green")
-    _vmctl(farm, show, "vm", "start", "db1")
-    _vmctl(farm, show, "host", "evacuate", "xen1", "-y", fine=(0, 1))
-    _vmctl(farm, show, "vm", "list")
+    vmctl(farm, show, "vm", "start", "db1")
+    vmctl(farm, show, "host", "evacuate", "xen1", "-y", fine=(0, 1))
+    vmctl(farm, show, "vm", "list")
+    vmctl(farm, show, "host", "maintenance", "xen1", "off")
 
 
 def _told(farm: Farm) -> list[Any]:
     return [row for row in farm.ask("host", "list") if row["memory_free_bytes"] is not None]
 
 
-def _vm(farm: Farm, name: str) -> dict[str, Any]:
+def vm_of(farm: Farm, name: str) -> dict[str, Any]:
+    """As `vmctl vm show` has it."""
     row: dict[str, Any] = farm.ask("vm", "show", name)
     return row
 
 
 def _where(farm: Farm, name: str) -> str:
-    return str(_vm(farm, name)["host"])
+    return str(vm_of(farm, name)["host"])
 
 
 def _last(farm: Farm, name: str) -> str:
-    return f"restarted {_vm(farm, name)['restarts']} time, by its policy"
+    return f"restarted {vm_of(farm, name)['restarts']} time, by its policy"
 
 
 def _happens(farm: Farm, host: str, what: str, vm: str) -> None:
@@ -57,7 +59,7 @@ def _happens(farm: Farm, host: str, what: str, vm: str) -> None:
         raise Failed(f"{' '.join(words[2:])}: {done.stderr.strip()}")
 
 
-def _vmctl(farm: Farm, show: Show, *words: str, fine: tuple[int, ...] = (0,)) -> None:
+def vmctl(farm: Farm, show: Show, *words: str, fine: tuple[int, ...] = (0,)) -> None:
     """As somebody types it, and what it answers."""
     done = farm.vmctl(*words)
     show.plain(f"$ vmctl {' '.join(words)}")

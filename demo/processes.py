@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -15,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
+
+import psutil
 
 from demo.files import HOSTS, MANAGER, program, write
 
@@ -40,6 +43,7 @@ class Farm:
         self.port = 0
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: list[IO[bytes]] = []
+        self._orphans: list[psutil.Process] = []
 
     def __enter__(self) -> Farm:
         return self
@@ -130,6 +134,16 @@ class Farm:
         process.wait()
         return process.pid
 
+    def die(self, host: str) -> None:
+        """SIGKILL to its client and what that has started, the guard too; what the guard has started, its watchdog, lives."""
+        client = self.processes.pop(host)
+        kin = psutil.Process(client.pid)
+        children = kin.children()
+        self._orphans += kin.children(recursive=True)
+        for process in (kin, *children):
+            process.kill()
+        client.wait()
+
     def log(self, name: str) -> str:
         try:
             return (self.folder / f"{name}.log").read_text(errors="replace")
@@ -161,6 +175,7 @@ class Farm:
 
     def _stop(self) -> None:
         """In the order in which they depend on each other; who does not end in time is killed with all it started."""
+        kin = self._orphans + self._kin()
         for process in reversed(self.processes.values()):
             process.send_signal(signal.SIGTERM)
         end = time.monotonic() + STOP_S
@@ -170,8 +185,20 @@ class Farm:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+        for left in kin:
+            with contextlib.suppress(psutil.Error):
+                left.kill()
+        psutil.wait_procs(kin, STOP_S)
         for log in self._logs:
             log.close()
+
+    def _kin(self) -> list[psutil.Process]:
+        """What the daemons have started: guards outlive their clients, and the watchdogs that they feed outlive them."""
+        found = []
+        for process in self.processes.values():
+            with contextlib.suppress(psutil.Error):
+                found += psutil.Process(process.pid).children(recursive=True)
+        return found
 
 
 def _folder() -> Path:

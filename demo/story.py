@@ -6,7 +6,7 @@ import time
 from datetime import datetime
 from typing import Any
 
-from demo import files, machines
+from demo import failover, files, machines
 from demo.processes import Failed, Farm
 from demo.show import Show
 
@@ -46,9 +46,10 @@ def demo(farm: Farm, show: Show) -> str:
         show.plain(f"  {line}")
     after_s = time.time() - killed_at
     machines.tell(farm, show)
+    moved = failover.tell(farm, show)
     return (
         f"{files.VICTIM} was killed, client_alive_check fired, {files.WATCHER} ran the command {after_s:.1f} s after the kill; "
-        "virtual machines were started, restarted, left alone and moved"
+        f"virtual machines were started, restarted, left alone and moved; {moved}"
     )
 
 
