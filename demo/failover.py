@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from demo import files
-from demo.machines import vm_of, vmctl
+from demo.machines import vm_of, vmctl, where
 from demo.processes import Farm
 from demo.show import Show
 
@@ -19,7 +19,7 @@ def tell(farm: Farm, show: Show) -> str:
     name = files.PROTECTED
     show.head(f"Fail-over: {name} is protected (`protect = yes`), with the shipped numbers")
     vmctl(farm, show, "ha", "status")
-    host = str(vm_of(farm, name)["host"])
+    host = where(farm, name)
     died, at = time.monotonic(), time.time()
     farm.die(host)
     show.say(f"{host} dies: SIGKILL to its client and its guard, so nobody feeds its watchdog", "bold red")
@@ -27,7 +27,7 @@ def tell(farm: Farm, show: Show) -> str:
     vmctl(farm, show, "why", name)
     farm.wait(f"{name} runs elsewhere", lambda: _elsewhere(vm_of(farm, name), host), AWAY_S)
     away_s = time.monotonic() - died
-    show.say(f"{name} runs on {vm_of(farm, name)['host']}, {away_s:.1f} s after its host has died", "bold green")
+    show.say(f"{name} runs on {where(farm, name)}, {away_s:.1f} s after its host has died", "bold green")
     show.plain("What the manager decided, and why; times count from the death")
     since = datetime.fromtimestamp(at).isoformat()
     for row in farm.ask("events", "--since", since):

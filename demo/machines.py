@@ -17,12 +17,12 @@ def tell(farm: Farm, show: Show) -> None:
     farm.wait("both hosts have told what they have", lambda: len(_told(farm)) == 2)
     vmctl(farm, show, "vm", "start", "all", "-y")
     vmctl(farm, show, "vm", "list")
-    host = _where(farm, "shop1")
+    host = where(farm, "shop1")
     show.say(f"the guest of shop1 crashes on {host}", "bold red")
     _happens(farm, host, "crash", "shop1")
     farm.wait("shop1 is restarted", lambda: vm_of(farm, "shop1")["restarts"] and vm_of(farm, "shop1")["state"] == "running")
-    show.say(f"shop1 runs again on {_where(farm, 'shop1')}: {_last(farm, 'shop1')}", "bold green")
-    host = _where(farm, "db1")
+    show.say(f"shop1 runs again on {where(farm, 'shop1')}: {_last(farm, 'shop1')}", "bold green")
+    host = where(farm, "db1")
     show.say(f"somebody destroys db1 by hand on {host}", "bold red")
     _happens(farm, host, "destroy", "db1")
     held = farm.wait("it is noticed", lambda: vm_of(farm, "db1")["held"])
@@ -43,7 +43,8 @@ def vm_of(farm: Farm, name: str) -> dict[str, Any]:
     return row
 
 
-def _where(farm: Farm, name: str) -> str:
+def where(farm: Farm, name: str) -> str:
+    """The host that it is on, as far as the manager knows."""
     return str(vm_of(farm, name)["host"])
 
 

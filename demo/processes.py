@@ -137,11 +137,11 @@ class Farm:
     def die(self, host: str) -> None:
         """SIGKILL to its client and what that has started, the guard too; what the guard has started, its watchdog, lives."""
         client = self.processes.pop(host)
-        kin = psutil.Process(client.pid)
-        children = kin.children()
-        self._orphans += kin.children(recursive=True)
-        for process in (kin, *children):
-            process.kill()
+        children = psutil.Process(client.pid).children()
+        self._orphans += psutil.Process(client.pid).children(recursive=True)
+        client.kill()
+        for child in children:
+            child.kill()
         client.wait()
 
     def log(self, name: str) -> str:
@@ -174,7 +174,8 @@ class Farm:
         )
 
     def _stop(self) -> None:
-        """In the order in which they depend on each other; who does not end in time is killed with all it started."""
+        """In the order in which they depend on each other; who does not end in time is killed with all it started, and so is
+        what they leave."""
         kin = self._orphans + self._kin()
         for process in reversed(self.processes.values()):
             process.send_signal(signal.SIGTERM)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -124,9 +123,10 @@ def test_a_vm_goes_back_by_itself_when_its_host_has_been_back_for_the_hold_time(
     assert moved - online >= 6.0
 
 
+# Later than the host is taken for silent (three beats), sooner than it is dead: the word of the trigger depends on that.
 TRIGGER = """\
 [mail_failover]
-expr = { time() - manager.clients["xen1"].active_timestamp > 1.5 }
+expr = { time() - manager.clients["xen1"].active_timestamp > 2.5 }
 fire = once
 cmd = { failover("mail1") }
 ticks = 0.5s
@@ -142,11 +142,11 @@ def test_a_trigger_that_fails_over_waits_for_proof_as_everybody(made: Guarded) -
         made.host(name)
         made.wait_leased(name)
     made.die("xen1")
-    fired = made.farm.logged("m1", "trigger mail_failover: fired")
-    assert re.search(r"failover: (mail1 is lost: it may be on xen1|xen1 is \w+, and no fence device is for it)", fired), fired
+    fired = made.farm.logged("m1", "and no fence device is for it")
+    assert "mail_failover" in fired
     other = made.wait_runs("mail1", off="xen1")
     assert made.runs("mail1") == [other]
-    assert made.farm.at("m1", "xen1: lost -> dead") > made.farm.at("m1", "trigger mail_failover: fired")
+    assert made.farm.at("m1", "xen1: lost -> dead") > made.farm.at("m1", "and no fence device is for it")
     assert made.farm.at("m1", "vm mail1: start on") > made.farm.at("m1", "xen1: lost -> dead")
 
 
